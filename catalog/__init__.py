@@ -1,0 +1,1 @@
+"""What is known: datasets, versions, slices and appends, in Postgres."""

@@ -1,0 +1,134 @@
+"""Connections to the catalog: two pools, so that long reads never hold up commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+from psycopg_pool import ConnectionPool
+
+from catalog.errors import translated
+from catalog.sql import QUERIES
+from timestore.errors import error
+
+MINIMUM_POSTGRES = 150000
+CONNECT_TIMEOUT_S = 5
+ACQUIRE_TIMEOUT_S = 10.0
+
+# A server that stops answering is noticed within seconds, also in the middle of a statement.
+_TCP = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_SESSION = (
+    "SET synchronous_commit = on",
+    "SET idle_in_transaction_session_timeout = '10s'",
+    "SET lock_timeout = '10s'",
+    "SET statement_timeout = '60s'",
+    "SET timezone = 'UTC'",
+)
+
+Row = tuple[Any, ...]
+
+
+class Connections:
+    """The catalog's two connection pools, for writing and for reading.
+
+    Thread safe. Every connection is in autocommit mode: each statement is a transaction of its own.
+    """
+
+    def __init__(
+        self, *, dsn: Callable[[], str], schema: str, write_connections: int = 8, read_connections: int = 8
+    ) -> None:
+        self._dsn = dsn  # asked again for every connection: an embedded Postgres may come back on another port
+        self.schema = schema
+        self._writes = self._pool("catalog-write", write_connections)
+        self._reads = self._pool("catalog-read", read_connections)
+
+    def open(self, *, timeout_s: float) -> None:
+        """Open both pools and check that the catalog is one that commits durably.
+
+        Raises ``catalog_unavailable`` or ``unsupported``.
+        """
+        with translated():
+            for pool in (self._writes, self._reads):
+                pool.open()
+                pool.wait(timeout_s)
+            self._check_server()
+
+    def close(self) -> None:
+        for pool in (self._writes, self._reads):
+            pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Row]]:
+        """Lend a connection of the writing pool, errors translated."""
+        with translated(), self._writes.connection() as connection:
+            yield connection
+
+    @contextmanager
+    def untranslated(self) -> Iterator[psycopg.Connection[Row]]:
+        """Lend a connection of the writing pool to a caller who must tell psycopg's errors apart."""
+        with self._writes.connection() as connection:
+            yield connection
+
+    def write(self, query: str, parameters: dict[str, object] | None = None) -> list[Row]:
+        """Run a named statement on the writing pool."""
+        with self.connection() as connection:
+            return _run(connection, query, parameters)
+
+    def read(self, query: str, parameters: dict[str, object] | None = None) -> list[Row]:
+        """Run a named statement on the reading pool."""
+        with translated(), self._reads.connection() as connection:
+            return _run(connection, query, parameters)
+
+    def _pool(self, name: str, size: int) -> ConnectionPool[psycopg.Connection[Row]]:
+        return ConnectionPool(
+            self._dsn,
+            name=name,
+            min_size=1,
+            max_size=size,
+            timeout=ACQUIRE_TIMEOUT_S,
+            open=False,
+            # Across a restart of Postgres each stale connection would fail once: look before lending.
+            check=ConnectionPool.check_connection,
+            configure=self._configure,
+            kwargs={"autocommit": True, "application_name": "timestore", **_TCP},
+        )
+
+    def _configure(self, connection: psycopg.Connection[Row]) -> None:
+        for setting in _SESSION:
+            connection.execute(setting)
+        connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self.schema)))
+
+    def _check_server(self) -> None:
+        with self._writes.connection() as connection:
+            if connection.info.server_version < MINIMUM_POSTGRES:
+                raise error(
+                    "unsupported",
+                    f"the catalog is Postgres {connection.info.server_version // 10000}; 15 or newer is needed",
+                )
+            unsafe = [name for name, setting in _run(connection, "read_safety", None) if setting == "off"]
+        if unsafe:
+            raise error(
+                "unsupported",
+                f"the catalog's Postgres has {', '.join(unsafe)} off, so a commit could be lost; turn it on",
+            )
+
+
+def _run(connection: psycopg.Connection[Row], query: str, parameters: dict[str, object] | None) -> list[Row]:
+    cursor = connection.execute(QUERIES[query], parameters)
+    return cursor.fetchall() if cursor.description else []

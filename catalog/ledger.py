@@ -1,0 +1,112 @@
+"""The catalog's writing side: leases, intents, the commit, and the lookups that puts need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from catalog.connections import Connections
+from catalog.errors import OutcomeUnknownError, is_disconnect, translated, unavailable
+from catalog.migrate import newest_migration
+from catalog.records import (
+    DEFAULT_STORAGE,
+    CatalogIdentity,
+    CommitOutcome,
+    CommitPlan,
+    Intent,
+    KnownAppend,
+    NewAppend,
+    dataset_from_row,
+)
+from catalog.sql import QUERIES
+from timestore.datasets import Dataset
+
+RETRY_PAUSE_S = 0.2
+
+
+class Ledger:
+    """What one run of a server writes into the catalog. Thread safe; each method is one transaction.
+
+    Every method raises ``catalog_unavailable`` when Postgres does not answer in time.
+    """
+
+    def __init__(self, *, connections: Connections, run_id: UUID) -> None:
+        self._connections = connections
+        self._run_id = run_id
+        self._known_migration = newest_migration()
+
+    def identity(self) -> CatalogIdentity:
+        [(catalog_id, incarnation)] = self._connections.write("read_identity")
+        return CatalogIdentity(catalog_id=catalog_id, incarnation=incarnation)
+
+    def start_lease(self, *, address: str, software_version: str, lease_s: float) -> None:
+        self._connections.write(
+            "start_lease",
+            {"run_id": self._run_id, "address": address, "software_version": software_version, "lease_s": lease_s},
+        )
+
+    def renew_lease(self, *, lease_s: float) -> None:
+        self._connections.write("renew_lease", {"run_id": self._run_id, "lease_s": lease_s})
+
+    def end_lease(self) -> None:
+        self._connections.write("end_lease", {"run_id": self._run_id})
+
+    def find_dataset(self, name: str) -> Dataset | None:
+        """Find a live dataset by its name, ignoring case."""
+        rows = self._connections.write("find_dataset", {"name": name})
+        return dataset_from_row(rows[0]) if rows else None
+
+    def find_append(self, dataset_id: int, idempotency_key: str) -> KnownAppend | None:
+        """Find what an idempotency key stands for; None while it is free."""
+        rows = self._connections.write("find_append", {"dataset_id": dataset_id, "idempotency_key": idempotency_key})
+        return KnownAppend.from_row(rows[0]) if rows else None
+
+    def record_intents(self, intents: Sequence[Intent]) -> None:
+        """Record files that are about to be written; must return before their first byte."""
+        self._connections.write(
+            "record_intents",
+            {
+                "run_id": self._run_id,
+                "storage": DEFAULT_STORAGE,
+                "holder_ids": [intent.holder_id for intent in intents],
+                "paths": [intent.path for intent in intents],
+            },
+        )
+
+    def forget_intents(self, holder_ids: Sequence[UUID]) -> None:
+        """Forget files that are known to be deleted and never to be committed."""
+        self._connections.write("forget_intents", {"run_id": self._run_id, "holder_ids": list(holder_ids)})
+
+    def commit(self, plan: CommitPlan, appends: Sequence[NewAppend], *, deadline: float) -> list[CommitOutcome]:
+        """Publish appends of one dataset, all or nothing; an answer for each, in their order.
+
+        ``deadline`` is a time of ``time.monotonic()``. When the connection breaks during the call the same call is made
+        again until then: the function finds its own append and answers as the first time.
+
+        Raises ``PlanStaleError`` when the plan no longer holds, ``fenced`` when files were given up, and
+        ``OutcomeUnknownError`` when nobody answered in time after the call had been sent: then nothing may be deleted.
+        """
+        parameters = {
+            "known_migration": self._known_migration,
+            "dataset": Jsonb(plan.as_json()),
+            "appends": Jsonb([append.as_json() for append in appends]),
+        }
+        sent = False
+        while True:
+            try:
+                with self._connections.untranslated() as connection:
+                    sent = True
+                    row = connection.execute(QUERIES["commit_appends"], parameters).fetchone()
+                    assert row is not None  # a SELECT of one value
+                    return [CommitOutcome.from_json(outcome) for outcome in row[0]["outcomes"]]
+            except psycopg.Error as exc:
+                if not is_disconnect(exc):
+                    with translated():
+                        raise
+                if time.monotonic() >= deadline:
+                    raise (OutcomeUnknownError() if sent else unavailable()) from exc
+            time.sleep(RETRY_PAUSE_S)

@@ -1,0 +1,200 @@
+"""The catalog's reading side: datasets, versions, manifests, history. Never on the connections that commits use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from catalog.connections import Connections
+from catalog.records import (
+    HistoryEntry,
+    KnownAppend,
+    PartitionRun,
+    Totals,
+    VisibleSlice,
+    dataset_from_row,
+)
+from timestore.datasets import Dataset
+from timestore.errors import error
+from timestore.json_object import canonical_json
+from timestore.reading import AsOf, PartitionPosition, Selection
+from timestore.windows import format_instant, parse_instant
+
+PAGE_SLICES = 500
+_BEFORE_ALL_WINDOWS = datetime(1, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceCursor:
+    """The place of a slice in a manifest's order; pages go on after it."""
+
+    window_start: datetime = _BEFORE_ALL_WINDOWS
+    key: str = ""
+    added_version: int = -1
+    slice_id: int = -1
+
+    @classmethod
+    def after(cls, item: VisibleSlice) -> SliceCursor:
+        return cls(
+            window_start=item.window_start, key=item.key, added_version=item.added_version, slice_id=item.slice_id
+        )
+
+    def as_texts(self) -> list[str]:
+        return [format_instant(self.window_start), self.key, str(self.added_version), str(self.slice_id)]
+
+    @classmethod
+    def from_texts(cls, texts: list[str]) -> SliceCursor:
+        """Read what ``as_texts`` wrote; raises ``descriptor_invalid``."""
+        window_start, key, added_version, slice_id = texts
+        try:
+            return cls(
+                window_start=parse_instant(window_start),
+                key=key,
+                added_version=int(added_version),
+                slice_id=int(slice_id),
+            )
+        except ValueError as exc:
+            raise error("descriptor_invalid", "the cursor is not one that a page of a manifest gave as next") from exc
+
+
+class Manifests:
+    """What is visible, at any version that history still has. Thread safe; each method reads one snapshot."""
+
+    def __init__(self, *, connections: Connections) -> None:
+        self._connections = connections
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a dataset as it is now; raises ``dataset_not_found``."""
+        rows = self._connections.read("find_dataset", {"name": name})
+        if not rows or rows[0][1] != name:
+            raise error(
+                "dataset_not_found",
+                f"there is no dataset named {name!r}; the first put or create_dataset creates one",
+                details={"dataset": name},
+            )
+        return dataset_from_row(rows[0])
+
+    def datasets(self, *, after: str, limit: int) -> list[Dataset]:
+        """Return a page of datasets by name."""
+        rows = self._connections.read("list_datasets", {"after": after, "limit": limit})
+        return [dataset_from_row(row) for row in rows]
+
+    def resolve(self, dataset: Dataset, as_of: AsOf) -> int:
+        """Return the version that ``as_of`` means; raises ``version_not_found`` or ``version_expired``."""
+        version = as_of.version if as_of.moment is None else self._version_at(dataset, as_of.moment)
+        if version is None:
+            return dataset.version
+        if version > dataset.version:
+            raise error(
+                "version_not_found",
+                f"{dataset.spec.name!r} has no version {version} yet; the newest is {dataset.version}",
+                details={"dataset": dataset.spec.name, "version": version, "newest": dataset.version},
+            )
+        if version < dataset.history_floor:
+            raise error(
+                "version_expired",
+                f"version {version} of {dataset.spec.name!r} is past its retention; the oldest is {dataset.history_floor}",
+                details={"dataset": dataset.spec.name, "version": version, "oldest": dataset.history_floor},
+            )
+        return version
+
+    def schema_at(self, dataset: Dataset, version: int) -> pa.Schema:
+        """Return the Arrow schema that a version has."""
+        rows = self._connections.read("schema_at", {"dataset_id": dataset.dataset_id, "version": version})
+        return pa.ipc.read_schema(pa.py_buffer(rows[0][0])) if rows else dataset.schema
+
+    def slices(
+        self,
+        dataset: Dataset,
+        version: int,
+        selection: Selection,
+        *,
+        cursor: SliceCursor | None = None,
+        last: PartitionPosition | None = None,
+        limit: int = PAGE_SLICES,
+    ) -> list[VisibleSlice]:
+        """Return a page of the slices visible at a version, ordered by window, key and version."""
+        cursor = cursor or SliceCursor()
+        rows = self._connections.read(
+            "list_slices",
+            _filters(dataset, version, selection)
+            | {
+                "after_window": cursor.window_start,
+                "after_key": cursor.key,
+                "after_version": cursor.added_version,
+                "after_slice": cursor.slice_id,
+                "last_window": last.window_start if last else None,
+                "last_key": last.key if last else None,
+                "limit": limit,
+            },
+        )
+        return [VisibleSlice.from_row(row) for row in rows]
+
+    def all_slices(
+        self,
+        dataset: Dataset,
+        version: int,
+        selection: Selection,
+        *,
+        first: PartitionPosition | None = None,
+        last: PartitionPosition | None = None,
+    ) -> Iterator[VisibleSlice]:
+        """Yield every slice from one partition to another, page by page at a fixed version."""
+        cursor = SliceCursor(window_start=first.window_start, key=first.key) if first else None
+        while page := self.slices(dataset, version, selection, cursor=cursor, last=last):
+            yield from page
+            cursor = SliceCursor.after(page[-1])
+
+    def partition_runs(
+        self, dataset: Dataset, version: int, selection: Selection, *, groups: int
+    ) -> list[PartitionRun]:
+        """Cut the visible partitions into at most ``groups`` runs of neighbours, in order."""
+        rows = self._connections.read("group_partitions", _filters(dataset, version, selection) | {"groups": groups})
+        return [PartitionRun.from_row(row) for row in rows]
+
+    def totals(self, dataset: Dataset, version: int) -> Totals:
+        """Sum what is visible at a version."""
+        rows = self._connections.read("count_visible", {"dataset_id": dataset.dataset_id, "version": version})
+        slices, total_rows, size, partitions = rows[0]
+        return Totals(slices=slices, rows=total_rows, bytes=size, partitions=partitions)
+
+    def history(self, dataset: Dataset, *, before: int, limit: int) -> list[HistoryEntry]:
+        """Return a page of a dataset's commits older than a version, newest first."""
+        parameters = {"dataset_id": dataset.dataset_id, "before": before, "limit": limit}
+        return [
+            HistoryEntry(version=version, kind=kind, committed_at=moment, appends=appends, rows=rows)
+            for version, kind, moment, appends, rows in self._connections.read("list_history", parameters)
+        ]
+
+    def append(self, dataset: Dataset, idempotency_key: str) -> KnownAppend | None:
+        """Return what an idempotency key stands for; None while it is free."""
+        parameters = {"dataset_id": dataset.dataset_id, "idempotency_key": idempotency_key}
+        rows = self._connections.read("find_append", parameters)
+        return KnownAppend.from_row(rows[0]) if rows else None
+
+    def counts(self) -> dict[str, int]:
+        """Count datasets, appends and open intents of the whole catalog."""
+        [(datasets, appends, intents)] = self._connections.read("count_catalog")
+        return {"datasets": datasets, "appends": appends, "intents": intents}
+
+    def _version_at(self, dataset: Dataset, moment: datetime) -> int:
+        rows = self._connections.read("version_at", {"dataset_id": dataset.dataset_id, "moment": moment})
+        return rows[0][0] or 0
+
+
+def _filters(dataset: Dataset, version: int, selection: Selection) -> dict[str, object]:
+    return {
+        "dataset_id": dataset.dataset_id,
+        "version": version,
+        "key": canonical_json(selection.key.as_dict()),
+        "start_ns": _nanoseconds(selection.start),
+        "end_ns": _nanoseconds(selection.end),
+    }
+
+
+def _nanoseconds(moment: datetime | None) -> int | None:
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000 if moment else None

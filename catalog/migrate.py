@@ -1,0 +1,84 @@
+"""Numbered migrations, applied once each, under an advisory lock.
+
+A migration file is named ``NNNN_what.sql``. Each runs in a transaction of its own together with its record, so that a
+crash leaves it done or not done.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import LiteralString, cast
+
+import psycopg
+from psycopg import sql
+
+from catalog.connections import CONNECT_TIMEOUT_S
+from catalog.errors import translated
+from timestore.errors import error
+
+_NAME = re.compile(r"(\d{4})_(\w+)\.sql\Z")
+_LOCK_CLASS = 0x7453  # "tS": the advisory locks of Timestore; the second number is the schema's hash
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Migration:
+    """One step of the catalog's schema."""
+
+    number: int
+    name: str
+    script: LiteralString
+
+
+def known_migrations() -> list[Migration]:
+    """Read the migrations that this version brings, in order."""
+    found = []
+    for entry in files("catalog").joinpath("migrations").iterdir():
+        if match := _NAME.match(entry.name):
+            script = cast(LiteralString, entry.read_text(encoding="utf-8"))
+            found.append(Migration(int(match[1]), match[2], script))
+    return sorted(found)
+
+
+def newest_migration() -> int:
+    return known_migrations()[-1].number
+
+
+def migrate(dsn: str, schema: str) -> list[Migration]:
+    """Bring a schema up to date and return what was applied; any number of servers may call this at once.
+
+    Creates the schema if it is missing. Raises ``catalog_unavailable``, ``permission_denied`` or ``fenced`` (the catalog
+    is newer than this version).
+    """
+    with translated(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_CLASS, schema))
+        _create_schema(connection, schema)
+        return _apply_missing(connection)
+
+
+def _create_schema(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> None:
+    name = sql.Identifier(schema)
+    exists = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+    if not exists:  # CREATE SCHEMA IF NOT EXISTS would ask for the privilege even so
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+    connection.execute(sql.SQL("SET search_path = {}").format(name))
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS schema_migrations ("
+        "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    )
+
+
+def _apply_missing(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
+    known = known_migrations()
+    applied = {number for (number,) in connection.execute("SELECT number FROM schema_migrations").fetchall()}
+    if unknown := applied - {migration.number for migration in known}:
+        raise error("fenced", f"the catalog has migration {max(unknown)}, which this version does not know; upgrade it")
+    missing = [migration for migration in known if migration.number not in applied]
+    for migration in missing:
+        with connection.transaction():
+            connection.execute(migration.script)
+            connection.execute(
+                "INSERT INTO schema_migrations (number, name) VALUES (%s, %s)", (migration.number, migration.name)
+            )
+    return missing

@@ -1,0 +1,131 @@
+-- Every statement the catalog sends, by name. `%(name)s` are parameters.
+
+-- name: read_identity
+-- Who this catalog is.
+SELECT catalog_id, incarnation FROM catalog_identity;
+
+-- name: read_safety
+-- The settings without which a commit could be lost.
+SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit');
+
+-- name: start_lease
+-- Register one run of a server.
+INSERT INTO server_leases (run_id, address, software_version, expires_at)
+VALUES (%(run_id)s, %(address)s, %(software_version)s, clock_timestamp() + make_interval(secs => %(lease_s)s));
+
+-- name: renew_lease
+-- Prolong the lease of a run, by this database's clock.
+UPDATE server_leases SET expires_at = clock_timestamp() + make_interval(secs => %(lease_s)s) WHERE run_id = %(run_id)s;
+
+-- name: end_lease
+-- Let go of the lease of a run that ends in good order.
+UPDATE server_leases SET expires_at = clock_timestamp() WHERE run_id = %(run_id)s;
+
+-- name: record_intents
+-- Record files before their first byte is written.
+INSERT INTO intents (holder_id, run_id, storage, path)
+SELECT holder_id, %(run_id)s, %(storage)s, path
+FROM unnest(%(holder_ids)s::uuid[], %(paths)s::text[]) AS i (holder_id, path);
+
+-- name: forget_intents
+-- Forget files that are known to be deleted and never to be committed.
+DELETE FROM intents WHERE holder_id = ANY (%(holder_ids)s) AND run_id = %(run_id)s;
+
+-- name: commit_appends
+-- Publish: see the function.
+SELECT commit_appends(%(known_migration)s, %(dataset)s, %(appends)s);
+
+-- name: find_append
+-- What an idempotency key stands for.
+SELECT state, fingerprint, receipt FROM appends
+WHERE dataset_id = %(dataset_id)s AND idempotency_key = %(idempotency_key)s;
+
+-- name: find_dataset
+-- A live dataset by name, ignoring case, as it is now.
+SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
+       d.key_names, d.created_at, h.version, h.schema_version, h.history_floor, s.arrow_schema
+FROM datasets d
+JOIN dataset_heads h USING (dataset_id)
+JOIN schema_versions s USING (dataset_id, schema_version)
+WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
+
+-- name: list_datasets
+-- A page of live datasets by name.
+SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
+       d.key_names, d.created_at, h.version, h.schema_version, h.history_floor, s.arrow_schema
+FROM datasets d
+JOIN dataset_heads h USING (dataset_id)
+JOIN schema_versions s USING (dataset_id, schema_version)
+WHERE d.dropped_at IS NULL AND d.name COLLATE "C" > %(after)s
+ORDER BY d.name COLLATE "C"
+LIMIT %(limit)s;
+
+-- name: schema_at
+-- The schema that a version of a dataset has.
+SELECT arrow_schema FROM schema_versions
+WHERE dataset_id = %(dataset_id)s AND added_version <= %(version)s
+ORDER BY schema_version DESC LIMIT 1;
+
+-- name: version_at
+-- The version that was current at an instant; none if the dataset had no commit yet.
+SELECT max(version) FROM versions WHERE dataset_id = %(dataset_id)s AND committed_at <= %(moment)s;
+
+-- name: list_history
+-- A page of commits, newest first.
+SELECT version, kind, committed_at, appends, rows FROM versions
+WHERE dataset_id = %(dataset_id)s AND version < %(before)s
+ORDER BY version DESC
+LIMIT %(limit)s;
+
+-- name: list_slices
+-- A page of the slices visible at a version, by window, key, version.
+SELECT s.slice_id, s.holder_id, h.form, h.path, h.checksum, s.key, s.window_start, s.window_end, s.rows, s.bytes,
+       s.min_ts_ns, s.max_ts_ns, s.added_version
+FROM slices s
+JOIN holders h USING (holder_id)
+WHERE s.dataset_id = %(dataset_id)s
+  AND s.added_version <= %(version)s AND (s.removed_version IS NULL OR s.removed_version > %(version)s)
+  AND (%(key)s::jsonb = '{}' OR s.key::jsonb @> %(key)s::jsonb)
+  AND (%(start_ns)s::numeric IS NULL OR s.max_ts_ns >= %(start_ns)s)
+  AND (%(end_ns)s::numeric IS NULL OR s.min_ts_ns < %(end_ns)s)
+  AND (s.window_start, s.key, s.added_version, s.slice_id)
+      > (%(after_window)s, %(after_key)s, %(after_version)s::bigint, %(after_slice)s::bigint)
+  AND (%(last_window)s::timestamptz IS NULL OR (s.window_start, s.key) <= (%(last_window)s, %(last_key)s))
+ORDER BY s.window_start, s.key, s.added_version, s.slice_id
+LIMIT %(limit)s;
+
+-- name: group_partitions
+-- The partitions visible at a version, cut into at most %(groups)s runs of neighbours.
+WITH partitions AS (
+    SELECT s.window_start, s.key, sum(s.rows) AS rows, sum(s.bytes) AS bytes
+    FROM slices s
+    WHERE s.dataset_id = %(dataset_id)s
+      AND s.added_version <= %(version)s AND (s.removed_version IS NULL OR s.removed_version > %(version)s)
+      AND (%(key)s::jsonb = '{}' OR s.key::jsonb @> %(key)s::jsonb)
+      AND (%(start_ns)s::numeric IS NULL OR s.max_ts_ns >= %(start_ns)s)
+      AND (%(end_ns)s::numeric IS NULL OR s.min_ts_ns < %(end_ns)s)
+    GROUP BY s.window_start, s.key),
+grouped AS (
+    SELECT *, ntile(%(groups)s) OVER (ORDER BY window_start, key) AS part FROM partitions)
+SELECT part,
+       (array_agg(window_start ORDER BY window_start, key))[1],
+       (array_agg(key ORDER BY window_start, key))[1],
+       (array_agg(window_start ORDER BY window_start DESC, key DESC))[1],
+       (array_agg(key ORDER BY window_start DESC, key DESC))[1],
+       sum(rows)::bigint, sum(bytes)::bigint
+FROM grouped
+GROUP BY part
+ORDER BY part;
+
+-- name: count_visible
+-- Totals of what is visible at a version.
+SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(bytes), 0)::bigint, count(DISTINCT (window_start, key))
+FROM slices
+WHERE dataset_id = %(dataset_id)s
+  AND added_version <= %(version)s AND (removed_version IS NULL OR removed_version > %(version)s);
+
+-- name: count_catalog
+-- Totals over the whole catalog.
+SELECT (SELECT count(*) FROM datasets WHERE dropped_at IS NULL),
+       (SELECT count(*) FROM appends WHERE state = 'committed'),
+       (SELECT count(*) FROM intents);

@@ -1,0 +1,1 @@
+"""The Arrow Flight door: parse, authenticate, call the floors below, answer."""

@@ -1,0 +1,136 @@
+"""The put stream: read batches one by one, answer ``ready``, ``committed``, ``progress`` and ``receipt``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.flight as flight
+import structlog
+
+from flight_server.answers import reading_stream
+from timestore.descriptor import PROTOCOL_VERSION, PutDescriptor, parse_put_command, parse_put_path
+from timestore.errors import error
+from timestore.json_object import JsonObject, canonical_json
+from timestore.receipt import Receipt
+from writers.ingestion import Ingestion
+from writers.put import PutStream
+
+PROGRESS_INTERVAL_S = 1.0
+
+log = structlog.get_logger()
+
+
+def parse_put(descriptor: flight.FlightDescriptor, headers: dict[str, str]) -> PutDescriptor:
+    """Parse a put's descriptor in either spelling."""
+    if descriptor.descriptor_type == flight.DescriptorType.CMD:
+        return parse_put_command(descriptor.command, headers)
+    return parse_put_path(descriptor.path or [], headers)
+
+
+def receive(
+    *,
+    context: flight.ServerCallContext,
+    descriptor: PutDescriptor,
+    reader: flight.MetadataRecordBatchReader,
+    writer: flight.FlightMetadataWriter,
+    ingestion: Ingestion,
+) -> None:
+    """Take a whole put stream and answer it."""
+    with reading_stream():
+        schema: pa.Schema = reader.schema
+    with ingestion.put(descriptor, schema) as put:
+        answers = _Answers(writer)
+        answers.begin(put)
+        marker_rows = _take_batches(put, reader, answers)
+        receipt = put.finish(marker_rows=marker_rows, is_cancelled=context.is_cancelled)
+        _log(receipt)
+        # The commit is done. A client that went away meanwhile learns of it by sending the put again.
+        answers.send(receipt.as_json())
+
+
+class _Answers:
+    """Writes the answers of one put."""
+
+    def __init__(self, writer: flight.FlightMetadataWriter) -> None:
+        self._writer = writer
+        self._next_progress = time.monotonic() + PROGRESS_INTERVAL_S
+
+    def begin(self, put: PutStream) -> None:
+        if put.committed is not None:
+            self.send({"type": "committed", "v": PROTOCOL_VERSION, "receipt": put.committed.as_json()})
+            return
+        self.send(
+            {
+                "type": "ready",
+                "v": PROTOCOL_VERSION,
+                "dataset": put.descriptor.dataset,
+                "schema_version": put.schema_version,
+                "idempotency_key": put.idempotency_key,
+            }
+        )
+
+    def progress(self, put: PutStream) -> None:
+        """Tell how far the put is, at most once a second: answers that nobody reads must stay few."""
+        now = time.monotonic()
+        if now >= self._next_progress:
+            self._next_progress = now + PROGRESS_INTERVAL_S
+            self.send({"type": "progress", "rows": put.rows, "bytes": put.bytes})
+
+    def send(self, fields: dict[str, Any]) -> None:
+        try:
+            self._writer.write(pa.py_buffer(canonical_json(fields).encode()))
+        except (pa.ArrowException, OSError):
+            # The client is gone. Whether that matters, `is_cancelled` says before the commit.
+            log.debug("answer.lost", type=fields.get("type"))
+
+
+def _take_batches(put: PutStream, reader: flight.MetadataRecordBatchReader, answers: _Answers) -> int | None:
+    """Hand every batch to the put; return the row count of the end marker, None if there was none."""
+    marker_rows: int | None = None
+    for chunk in _chunks(put, reader):
+        if marker_rows is not None:
+            raise error("end_missing", "a message came after the end marker; send the marker last")
+        if chunk.data is None:
+            marker_rows = _marker_rows(chunk.app_metadata)
+            continue
+        put.add(chunk.data)
+        answers.progress(put)
+    return marker_rows
+
+
+def _chunks(put: PutStream, reader: flight.MetadataRecordBatchReader) -> Iterator[flight.FlightStreamChunk]:
+    while True:
+        put.make_room()
+        try:
+            with reading_stream():
+                chunk = reader.read_chunk()
+        except StopIteration:
+            return
+        yield chunk
+
+
+def _marker_rows(metadata: pa.Buffer | None) -> int:
+    """Read the end marker ``{"end": true, "rows": n}``; raises ``descriptor_invalid``."""
+    fields = JsonObject.parse(metadata.to_pybytes() if metadata is not None else b"", what="end marker")
+    ended, rows = fields.flag("end"), fields.integer("rows")
+    fields.finish()
+    if not ended or rows is None:
+        raise error("descriptor_invalid", 'a metadata-only message must be the end marker {"end": true, "rows": n}')
+    return rows
+
+
+def _log(receipt: Receipt) -> None:
+    log.info(
+        "put.committed",
+        dataset=receipt.dataset,
+        version=receipt.version,
+        append_id=receipt.append_id,
+        rows=receipt.rows,
+        bytes=receipt.bytes,
+        files=receipt.files_total,
+        replayed=receipt.replayed,
+        **{f"{stage}_ms": spent for stage, spent in receipt.timings_ms.items()},
+    )

@@ -1,0 +1,97 @@
+"""The Flight door: parse, call, answer. No rule of the domain lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.flight as flight
+
+from flight_server.actions import Actions, encode_result
+from flight_server.answers import answering
+from flight_server.middleware import HEADERS, CallHeadersFactory, call_headers
+from flight_server.put_stream import parse_put, receive
+from readers.reads import Reads
+from timestore.errors import error
+from timestore.reading import ReadDescriptor, Ticket
+from writers.ingestion import Ingestion
+
+TICKET_LIFETIME = timedelta(hours=1)
+
+
+class FlightDoor(flight.FlightServerBase):
+    """The RPCs. Each runs on a thread of its own; pyarrow starts as many as there are calls."""
+
+    def __init__(self, *, location: str, ingestion: Ingestion, reads: Reads, actions: Actions) -> None:
+        super().__init__(location, middleware={HEADERS: CallHeadersFactory()})
+        self._ingestion = ingestion
+        self._reads = reads
+        self._actions = actions
+
+    def do_put(
+        self,
+        context: flight.ServerCallContext,
+        descriptor: flight.FlightDescriptor,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.FlightMetadataWriter,
+    ) -> None:
+        """Append a stream to a dataset: PROTOCOL 1."""
+        with answering("do_put"):
+            parsed = parse_put(descriptor, call_headers(context))
+            receive(context=context, descriptor=parsed, reader=reader, writer=writer, ingestion=self._ingestion)
+
+    def get_flight_info(
+        self,
+        context: flight.ServerCallContext,  # noqa: ARG002
+        descriptor: flight.FlightDescriptor,
+    ) -> flight.FlightInfo:
+        """Plan a read: one endpoint for each run of partitions, all at one version."""
+        with answering("get_flight_info"):
+            plan = self._reads.plan(_parse_read(descriptor))
+            expires = datetime.now(UTC) + TICKET_LIFETIME
+            endpoints = [
+                flight.FlightEndpoint(part.ticket.to_bytes(), [], pa.scalar(expires, pa.timestamp("ns", "UTC")))
+                for part in plan.parts
+            ]
+            rows, size = sum(part.rows for part in plan.parts), sum(part.bytes for part in plan.parts)
+            return flight.FlightInfo(plan.schema, descriptor, endpoints, rows, size)
+
+    def do_get(
+        self,
+        context: flight.ServerCallContext,  # noqa: ARG002
+        ticket: flight.Ticket,
+    ) -> flight.FlightDataStream:
+        """Stream the rows of one endpoint."""
+        with answering("do_get"):
+            schema, batches = self._reads.open(Ticket.parse(ticket.ticket))
+            return flight.GeneratorStream(schema, _answered(batches))
+
+    def do_action(
+        self,
+        context: flight.ServerCallContext,  # noqa: ARG002
+        action: flight.Action,
+    ) -> Iterator[flight.Result]:
+        """Run an action; each result is one JSON object."""
+        with answering("do_action"):
+            for fields in self._actions.run(action.type, action.body.to_pybytes()):
+                yield flight.Result(encode_result(fields))
+
+    def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Name the actions."""
+        return [(action.name, action.help) for action in self._actions.table.values()]
+
+
+def _parse_read(descriptor: flight.FlightDescriptor) -> ReadDescriptor:
+    if descriptor.descriptor_type == flight.DescriptorType.CMD:
+        return ReadDescriptor.parse_command(descriptor.command)
+    if descriptor.descriptor_type == flight.DescriptorType.PATH:
+        return ReadDescriptor.parse_path(descriptor.path)
+    raise error("descriptor_invalid", "the descriptor has neither a command nor a path; name a dataset")
+
+
+def _answered(batches: Iterator[Any]) -> Iterator[Any]:
+    """Translate what goes wrong in the middle of a stream."""
+    with answering("do_get"):
+        yield from batches

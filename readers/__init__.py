@@ -1,0 +1,1 @@
+"""The way back: streams of rows, SQL, and the checks that compare catalog and storage."""

@@ -1,0 +1,120 @@
+"""Reading data files back: a fixed number of DuckDB instances, each of one thread and bounded memory."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from readers.forms import storage_form
+from timestore.errors import error
+
+BATCH_ROWS = 65_536
+ACQUIRE_TIMEOUT_S = 10.0
+RETRY_AFTER_S = 1.0
+
+
+class FileReader:
+    """One DuckDB instance that reads data files, one after the other. For one thread at a time."""
+
+    def __init__(self, *, memory_limit_bytes: int) -> None:
+        self._memory_limit_bytes = memory_limit_bytes
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def schema(self, path: Path) -> pa.Schema:
+        """Return the Arrow schema that a file was written with."""
+        with self._attached(path) as connection:
+            [(schema,)] = connection.execute("SELECT arrow_schema FROM file.timestore_file").fetchall()
+        return pa.ipc.read_schema(pa.py_buffer(schema))
+
+    def batches(self, path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield some columns of a file in their stored order, as ``schema`` has their types.
+
+        ``schema`` is the one the file was written with. Memory is bounded by the instance's limit and one batch.
+        """
+        fields = [schema.field(name) for name in columns]
+        select_list = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        with self._attached(path) as connection:
+            reader = connection.sql(f"SELECT {select_list} FROM file.data").to_arrow_reader(BATCH_ROWS)
+            for batch in reader:
+                arrays = [_restored(array, field) for array, field in zip(batch.columns, fields, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _attached(self, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Attach a file for the time of a read. When anything goes wrong the instance is thrown away."""
+        try:
+            connection = self._open()
+            location = str(path).replace("'", "''")
+            connection.execute(f"ATTACH '{location}' AS file (READ_ONLY)")
+            yield connection
+            connection.execute("DETACH file")
+        except duckdb.Error as exc:
+            self.close()
+            raise error(
+                "storage_unavailable", f"the data file {path.name} cannot be read: {type(exc).__name__}"
+            ) from exc
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "threads": 1,
+                    "memory_limit": f"{self._memory_limit_bytes}B",
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                },
+            )
+            self._connection.execute("SET TimeZone = 'UTC'")
+        return self._connection
+
+
+class ReaderPool:
+    """Lends readers; how many there are bounds the memory that all reads together take. Thread safe."""
+
+    def __init__(self, *, readers: int, memory_limit_bytes: int) -> None:
+        self._size = readers
+        self._idle: queue.LifoQueue[FileReader] = queue.LifoQueue()
+        for _ in range(readers):
+            self._idle.put(FileReader(memory_limit_bytes=memory_limit_bytes))
+
+    @contextmanager
+    def reader(self) -> Iterator[FileReader]:
+        """Lend a reader; raises ``overloaded`` if none becomes free in time."""
+        try:
+            reader = self._idle.get(timeout=ACQUIRE_TIMEOUT_S)
+        except queue.Empty:
+            raise error(
+                "overloaded",
+                f"{self._size} reads are running, and no more may; try again shortly",
+                details={"limit": self._size},
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
+        try:
+            yield reader
+        finally:
+            self._idle.put(reader)
+
+    def close(self) -> None:
+        """Close every reader that is not lent."""
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+
+def _restored(array: pa.Array, field: pa.Field) -> pa.Array:
+    form = storage_form(field.type)
+    assert form is not None  # the file was written through it
+    return form.from_storage(array)

@@ -1,0 +1,168 @@
+"""Rows back out of a dataset, at a version: plan the parts of a read, then stream each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from catalog.manifests import Manifests
+from catalog.records import PartitionRun, VisibleSlice
+from readers.file_reader import FileReader, ReaderPool
+from readers.forms import timestamp_values
+from storage.store import Store
+from timestore.datasets import Dataset
+from timestore.errors import error
+from timestore.json_object import JsonObject
+from timestore.reading import AsOf, ReadDescriptor, Selection, Ticket
+from timestore.windows import EPOCH, UNITS_PER_SECOND
+
+MAX_ENDPOINTS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPart:
+    """What one endpoint of a FlightInfo serves."""
+
+    ticket: Ticket
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPlan:
+    """The schema of a read and its parts, ordered by window, key and version."""
+
+    schema: pa.Schema
+    parts: list[ReadPart]
+
+
+class Reads:
+    """Plans and streams reads. Thread safe."""
+
+    def __init__(self, *, manifests: Manifests, store: Store, pool: ReaderPool) -> None:
+        self._manifests = manifests
+        self._store = store
+        self._pool = pool
+
+    def plan(self, descriptor: ReadDescriptor) -> ReadPlan:
+        """Resolve a read to a version and cut it into parts.
+
+        Raises ``dataset_not_found``, ``version_not_found``, ``version_expired`` or ``schema_mismatch``.
+        """
+        dataset = self._manifests.dataset(descriptor.dataset)
+        version = self._manifests.resolve(dataset, descriptor.as_of)
+        selection = descriptor.selection
+        schema = self._result_schema(dataset, version, selection)
+        runs = self._manifests.partition_runs(dataset, version, selection, groups=MAX_ENDPOINTS)
+        ticket = Ticket(
+            dataset=dataset.spec.name, incarnation=dataset.spec.incarnation, version=version, selection=selection
+        )
+        return ReadPlan(schema=schema, parts=[_part(ticket, run) for run in runs])
+
+    def open(self, ticket: Ticket) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Resolve a ticket and return its schema and rows; raises like ``plan``."""
+        dataset = self._manifests.dataset(ticket.dataset)
+        if dataset.spec.incarnation != ticket.incarnation:
+            raise error(
+                "version_expired",
+                f"the ticket is for another dataset named {ticket.dataset!r}, which was dropped; ask for a new one",
+                details={"dataset": ticket.dataset},
+            )
+        self._manifests.resolve(dataset, AsOf(version=ticket.version))
+        schema = self._result_schema(dataset, ticket.version, ticket.selection)
+        return schema, self._stream(dataset, ticket, schema)
+
+    def _result_schema(self, dataset: Dataset, version: int, selection: Selection) -> pa.Schema:
+        """Return the dataset's schema at a version, projected, with the key's columns if asked for."""
+        schema = self._manifests.schema_at(dataset, version)
+        columns = selection.columns if selection.columns is not None else tuple(schema.names)
+        if missing := [name for name in columns if schema.get_field_index(name) < 0]:
+            raise error(
+                "schema_mismatch",
+                f"{dataset.spec.name!r} has no column {missing[0]!r} at version {version}; it has {schema.names}",
+                details={"column": missing[0]},
+            )
+        fields = [schema.field(name) for name in columns]
+        key_fields = [pa.field(name, pa.string()) for name in dataset.key_names or ()] if selection.with_key else []
+        return pa.schema(fields + key_fields, metadata=schema.metadata)
+
+    def _stream(self, dataset: Dataset, ticket: Ticket, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        slices = self._manifests.all_slices(
+            dataset, ticket.version, ticket.selection, first=ticket.first, last=ticket.last
+        )
+        with self._pool.reader() as reader:
+            for item in slices:
+                yield from self._slice_batches(reader, item, dataset.spec.timestamp_column, ticket.selection, schema)
+
+    def _slice_batches(
+        self, reader: FileReader, item: VisibleSlice, timestamp_column: str, selection: Selection, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        path = self._store.local_path(item.path) if item.path is not None else None
+        if path is None:
+            raise error("unsupported", f"rows that landed as {item.form} cannot be read yet")
+        file_schema = reader.schema(path)
+        wanted = [name for name in schema.names if file_schema.get_field_index(name) >= 0]
+        cut = _Cut.of(selection, item)
+        needed = wanted if not cut or timestamp_column in wanted else [*wanted, timestamp_column]
+        if not needed:
+            needed = [timestamp_column]  # the rows count even where no column of theirs is asked for
+        key = JsonObject.parse(item.key.encode(), what="key").all_texts() if selection.with_key else {}
+        for batch in reader.batches(path, file_schema, needed):
+            kept = cut.apply(batch, timestamp_column) if cut else batch
+            if kept.num_rows:
+                yield _shaped(kept, schema, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A time range that a slice only partly lies in."""
+
+    start: datetime | None
+    end: datetime | None
+
+    @classmethod
+    def of(cls, selection: Selection, item: VisibleSlice) -> _Cut | None:
+        """Return what must be cut from a slice; None if all its rows are wanted."""
+        start = selection.start if selection.start and _units(selection.start, 10**9) > item.min_ts_ns else None
+        end = selection.end if selection.end and _units(selection.end, 10**9) <= item.max_ts_ns else None
+        return cls(start, end) if start or end else None
+
+    def apply(self, batch: pa.RecordBatch, timestamp_column: str) -> pa.RecordBatch:
+        column = batch.column(timestamp_column)
+        per_second = UNITS_PER_SECOND[column.type.unit]
+        stamps = timestamp_values(column)
+        wanted = np.ones(len(stamps), dtype=bool)
+        if self.start is not None:
+            wanted &= stamps >= _units(self.start, per_second)
+        if self.end is not None:
+            wanted &= stamps < _units(self.end, per_second)
+        return batch.filter(pa.array(wanted))
+
+
+def _units(moment: datetime, per_second: int) -> int:
+    """Return an instant in units since the epoch, rounded up."""
+    microseconds = (moment - EPOCH) // timedelta(microseconds=1)
+    return -(-microseconds * per_second // 1_000_000)
+
+
+def _shaped(batch: pa.RecordBatch, schema: pa.Schema, key: dict[str, str]) -> pa.RecordBatch:
+    """Bring a file's rows into the shape of the read: widened types, nulls for newer columns, the key's columns."""
+    rows = batch.num_rows
+    arrays = []
+    for field in schema:
+        index = batch.schema.get_field_index(field.name)
+        if index >= 0:
+            arrays.append(batch.column(index).cast(field.type))
+        elif field.name in key:
+            arrays.append(pa.repeat(pa.scalar(key[field.name], pa.string()), rows))
+        else:
+            arrays.append(pa.nulls(rows, field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _part(ticket: Ticket, run: PartitionRun) -> ReadPart:
+    return ReadPart(ticket=replace(ticket, first=run.first, last=run.last), rows=run.rows, bytes=run.bytes)

@@ -1,0 +1,1 @@
+"""Where bytes last: one seam over local disks and object stores."""

@@ -1,0 +1,137 @@
+"""Data files on a local file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from storage.store import StoredObject
+from timestore.errors import error
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class LocalStore:
+    """A store in a directory. Publishing is ``link`` then ``unlink``: unlike ``rename``, it never overwrites."""
+
+    def __init__(self, *, root: Path) -> None:
+        self.root = root
+        self._lock = threading.Lock()
+        self._synced_directories: set[Path] = set()
+
+    def put(self, source: Path, path: str) -> None:
+        target = self.root / path
+        with _translated(path):
+            self._make_directories(target.parent)
+            source.chmod(0o444)
+            try:
+                self._link(source, target)
+            except FileExistsError:
+                if not os.path.samestat(source.stat(), target.stat()):
+                    raise error("internal", f"another object is already at {path}") from None
+            _sync_directory(target.parent)
+            source.unlink()
+
+    def put_bytes(self, content: bytes, path: str) -> bool:
+        target = self.root / path
+        with _translated(path):
+            self._make_directories(target.parent)
+            partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(partial, target)
+            except FileExistsError:
+                return False
+            finally:
+                partial.unlink()
+            _sync_directory(target.parent)
+            return True
+
+    def open(self, path: str) -> BinaryIO:
+        return (self.root / path).open("rb")
+
+    def stat(self, path: str) -> StoredObject | None:
+        with _translated(path):
+            try:
+                return StoredObject(path=path, bytes=(self.root / path).stat().st_size)
+            except FileNotFoundError:
+                return None
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        for directory, _, names in os.walk(self.root):
+            for name in sorted(names):
+                file = Path(directory, name)
+                path = file.relative_to(self.root).as_posix()
+                if path.startswith(prefix):
+                    yield StoredObject(path=path, bytes=file.stat().st_size)
+
+    def delete(self, path: str) -> None:
+        with _translated(path):
+            (self.root / path).unlink(missing_ok=True)
+
+    def url(self, path: str) -> str:
+        return (self.root / path).as_uri()
+
+    def local_path(self, path: str) -> Path | None:
+        return self.root / path
+
+    def _link(self, source: Path, target: Path) -> None:
+        try:
+            os.link(source, target)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+            self._copy_across(source, target)
+
+    def _copy_across(self, source: Path, target: Path) -> None:
+        """Publish from another file system: copy beside the target first, so that it appears whole."""
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.copyfile(source, partial)
+        partial.chmod(0o444)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(partial, target)
+        finally:
+            partial.unlink()
+
+    def _make_directories(self, directory: Path) -> None:
+        """Make a directory, and fsync its entry and those of its parents once in this process, whoever made them."""
+        with self._lock:
+            known = directory in self._synced_directories
+        if known and directory.exists():
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        for made in (directory, *directory.parents):
+            _sync_directory(made.parent)
+            if made == self.root:
+                break
+        with self._lock:
+            self._synced_directories.add(directory)
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise error("disk_full", "the storage's disk is full; free space there, then send this again") from exc
+        raise error("storage_unavailable", f"the storage failed at {path}: {os.strerror(exc.errno or 0)}") from exc

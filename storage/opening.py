@@ -1,0 +1,23 @@
+"""From a storage URL to a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from storage.local import LocalStore
+from storage.store import Store
+from timestore.errors import error
+
+
+def open_store(url: str) -> Store:
+    """Return the store that a URL or a plain directory names; raises ``unsupported``."""
+    try:
+        filesystem, root = url_to_fs(url)
+    except (ImportError, ValueError) as exc:
+        raise error("unsupported", f"the storage URL {url!r} cannot be used: {exc}") from exc
+    if not isinstance(filesystem, LocalFileSystem):
+        raise error("unsupported", f"the storage URL {url!r} is not supported yet; use a directory or a file:// URL")
+    return LocalStore(root=Path(root))

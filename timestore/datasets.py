@@ -1,0 +1,133 @@
+"""What a dataset is, apart from its rows: timestamp column, window, policies, schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import pyarrow as pa
+
+from timestore.json_object import JsonObject
+from timestore.windows import WindowLength, format_instant, parse_instant
+
+DEFAULT_WINDOW = "1d"
+
+
+class Order(StrEnum):
+    """What a dataset asks of the order of timestamps."""
+
+    ORDERED = "ordered"  # non-decreasing within a put, or the put is refused
+    SORT = "sort"  # any order in; each data file is sorted
+    ANY = "any"  # any order in and out
+
+
+class Evolution(StrEnum):
+    """How a dataset's schema may change."""
+
+    ADDITIVE = "additive"  # new nullable columns, lossless widening
+    NONE = "none"  # not at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Limits of the timestamp column; a row outside is refused."""
+
+    min: datetime | None = None  # included
+    max: datetime | None = None  # not included
+    future_tolerance_s: float | None = None  # how far after the server's clock
+
+    def as_json(self) -> dict[str, object]:
+        fields = {
+            "min": format_instant(self.min) if self.min else None,
+            "max": format_instant(self.max) if self.max else None,
+            "future_tolerance_s": self.future_tolerance_s,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateOptions:
+    """What a put or ``create_dataset`` says about a dataset; None where it says nothing."""
+
+    timestamp_column: str | None = None
+    window: WindowLength | None = None
+    order: Order | None = None
+    evolution: Evolution | None = None
+    bounds: Bounds | None = None
+
+    @classmethod
+    def from_json(cls, fields: JsonObject) -> CreateOptions:
+        """Take the fields of ``create``; the caller calls ``finish``. Raises ``descriptor_invalid``."""
+        window = fields.text("window")
+        order = fields.choice("order", [str(o) for o in Order], "")
+        evolution = fields.choice("evolution", [str(e) for e in Evolution], "")
+        return cls(
+            timestamp_column=fields.text("timestamp_column"),
+            window=WindowLength.parse(window) if window is not None else None,
+            order=Order(order) if order else None,
+            evolution=Evolution(evolution) if evolution else None,
+            bounds=_bounds(fields),
+        )
+
+    def as_json(self) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "timestamp_column": self.timestamp_column,
+            "window": self.window.text if self.window else None,
+            "order": str(self.order) if self.order else None,
+            "evolution": str(self.evolution) if self.evolution else None,
+        }
+        said = {name: value for name, value in fields.items() if value is not None}
+        return said | (self.bounds.as_json() if self.bounds else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec:
+    """What never changes after a dataset's creation, and decides where its rows go."""
+
+    name: str
+    incarnation: UUID
+    timestamp_column: str
+    window: WindowLength
+    order: Order = Order.ORDERED
+    evolution: Evolution = Evolution.ADDITIVE
+    bounds: Bounds = Bounds()
+
+    def disagreement(self, options: CreateOptions) -> str | None:
+        """Name the first thing that ``options`` says otherwise; None if it agrees."""
+        pairs = (
+            ("timestamp_column", self.timestamp_column, options.timestamp_column),
+            ("window", self.window.text, options.window.text if options.window else None),
+            ("order", self.order, options.order),
+            ("evolution", self.evolution, options.evolution),
+            ("bounds", self.bounds.as_json(), options.bounds.as_json() if options.bounds else None),
+        )
+        for what, have, said in pairs:
+            if said is not None and said != have:
+                return f"{what} is {have!s}, not {said!s}"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset as the catalog had it at one moment."""
+
+    spec: DatasetSpec
+    dataset_id: int
+    version: int
+    schema_version: int
+    schema: pa.Schema
+    key_names: tuple[str, ...] | None  # None until the first append fixes them
+    history_floor: int
+    created_at: datetime
+
+
+def _bounds(fields: JsonObject) -> Bounds | None:
+    lower, upper = fields.text("min"), fields.text("max")
+    bounds = Bounds(
+        min=parse_instant(lower) if lower is not None else None,
+        max=parse_instant(upper) if upper is not None else None,
+        future_tolerance_s=fields.number("future_tolerance_s"),
+    )
+    return bounds if bounds != Bounds() else None

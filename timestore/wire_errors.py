@@ -1,0 +1,50 @@
+"""How an error travels: a serialized ``google.rpc.Status`` in the Flight error's ``extra_info``.
+
+Go clients check that the status' code equals the call's and turn the error into INTERNAL otherwise, so the code here is
+always the one of the kind. Source of the format: the google.rpc error model (status.proto, error_details.proto).
+"""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from timestore.errors import TimestoreError, error
+
+DOMAIN = "timestore"
+
+
+def encode_status(failure: TimestoreError) -> bytes:
+    """Encode an error as the bytes of a ``google.rpc.Status``."""
+    status = Status(code=int(failure.spec.grpc), message=str(failure))
+    metadata = {"status": failure.spec.status, **failure.details}
+    status.details.add().Pack(ErrorInfo(domain=DOMAIN, reason=failure.kind, metadata=metadata))
+    if failure.retry_after_s is not None:
+        delay = Duration()
+        delay.FromMilliseconds(int(failure.retry_after_s * 1000))
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return status.SerializeToString()
+
+
+def decode_status(extra_info: bytes) -> TimestoreError | None:
+    """Rebuild the error that ``encode_status`` wrote; None if these bytes are not one of ours."""
+    try:
+        status = Status.FromString(extra_info)
+    except DecodeError:
+        return None
+    reason: ErrorInfo | None = None
+    retry_after_s: float | None = None
+    for detail in status.details:
+        if detail.Is(ErrorInfo.DESCRIPTOR):
+            reason = ErrorInfo()
+            detail.Unpack(reason)
+        elif detail.Is(RetryInfo.DESCRIPTOR):
+            retry = RetryInfo()
+            detail.Unpack(retry)
+            retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
+    if reason is None or reason.domain != DOMAIN:
+        return None
+    message = status.message.removeprefix(f"[{reason.reason}] ")
+    return error(reason.reason, message, details=dict(reason.metadata), retry_after_s=retry_after_s)

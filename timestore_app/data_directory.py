@@ -1,0 +1,105 @@
+"""The data directory: one server owns it, and it has a version.
+
+Layout: ``VERSION lock server.json postgres/ staging/ data/``. A foreign file in it is left alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+FORMAT_VERSION = 1
+
+
+class DirectoryInUseError(Exception):
+    """Another server owns the directory; ``server`` is what its ``server.json`` says."""
+
+    def __init__(self, path: Path, server: dict[str, Any]) -> None:
+        self.server = server
+        owner = f" (pid {server['pid']}, {server['url']})" if server else ""
+        join = (
+            f"; to run another server on the same catalog, use: --catalog-dsn '{server['join_dsn']}'" if server else ""
+        )
+        super().__init__(f"the data directory {path} is in use by another server{owner}{join}")
+
+
+class DirectoryVersionError(Exception):
+    """The directory was written by a newer version, or is not a data directory."""
+
+
+class DataDirectory:
+    """A data directory, owned by this process from ``open`` to ``close``."""
+
+    def __init__(self, *, path: Path) -> None:
+        self.path = path
+        self.postgres = path / "postgres"
+        self.staging = path / "staging"
+        self.data = path / "data"
+        self._server_file = path / "server.json"
+        self._lock: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Take the directory, creating it if needed; what earlier runs left in staging is removed.
+
+        Raises ``DirectoryInUseError`` or ``DirectoryVersionError``.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        self._check_version()
+        # Nothing in staging is in any manifest: what is there belongs to puts that died with their server.
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self.staging.mkdir(exist_ok=True)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._lock is not None:
+            self._server_file.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def write_server_file(self, facts: dict[str, object]) -> None:
+        """Tell other programs where this server is; never a secret."""
+        partial = self._server_file.with_suffix(".partial")
+        partial.write_text(json.dumps({"pid": os.getpid(), **facts}, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self._server_file)
+
+    def _take_lock(self) -> None:
+        lock = (self.path / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise DirectoryInUseError(self.path, self._read_server_file()) from None
+        self._lock = lock
+
+    def _read_server_file(self) -> dict[str, Any]:
+        try:
+            facts: dict[str, Any] = json.loads(self._server_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return facts
+
+    def _check_version(self) -> None:
+        file = self.path / "VERSION"
+        if not file.exists():
+            partial = file.with_suffix(".partial")
+            partial.write_text(f"{FORMAT_VERSION}\n", encoding="ascii")
+            partial.replace(file)
+        text = file.read_text(encoding="utf-8").strip()
+        if text != str(FORMAT_VERSION):
+            raise DirectoryVersionError(
+                f"the data directory {self.path} has version {text[:40]!r}, this program knows {FORMAT_VERSION}; "
+                "use the newer program that wrote it, or another --data-dir"
+            )

@@ -1,0 +1,1 @@
+"""The way in: validate, route, digest, land, commit, seal and sweep."""

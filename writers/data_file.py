@@ -1,0 +1,262 @@
+"""Writing one data file: rows of one partition in, a closed, fsynced, hashed DuckDB file out.
+
+Each writer thread has one ``DuckDBWriter``: a DuckDB instance of one thread that lives as long as the thread, and to which
+files are attached for the time of writing. Opening a database per file would cost four times as much.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from readers.forms import storage_form
+from timestore.datasets import Order
+from timestore.digest import PayloadDigest
+from timestore.errors import TimestoreError, error
+from timestore.json_object import canonical_json
+from timestore.names import PartitionKey
+from timestore.windows import UNITS_PER_SECOND, TimeWindow
+
+FILE_FORMAT_VERSION = 1
+SMALL_FILE_ROWS = 4_000  # up to here small blocks make much smaller files and cost nothing
+SMALL_BLOCK_BYTES = 16_384
+BLOCK_BYTES = 262_144
+_HASH_STEP_BYTES = 1 << 20
+
+_SETTINGS = (
+    "SET wal_autocheckpoint = '1KB'",  # a small file would otherwise be written twice, to the WAL first
+    "SET fsync_mode = 'NONE'",  # the file is fsynced once, when it is finished
+    "SET write_buffer_row_group_count = 1",
+    "SET TimeZone = 'UTC'",
+)
+_APPEND_TYPE = pa.struct(
+    [
+        ("append_id", pa.string()),
+        ("idempotency_key", pa.string()),
+        ("fingerprint", pa.string()),
+        ("total_rows", pa.int64()),
+        ("rows", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendFacts:
+    """What a file says about the append it belongs to.
+
+    ``fingerprint`` and ``total_rows`` are known when the stream has ended, and None in files finished before. At least one
+    file of every append has them.
+    """
+
+    append_id: UUID
+    idempotency_key: str
+    fingerprint: str | None = None
+    total_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRequest:
+    """One data file to be written."""
+
+    file_id: UUID
+    dataset: str
+    key: PartitionKey
+    window: TimeWindow
+    timestamp_column: str
+    order: Order
+    schema: pa.Schema
+    batches: tuple[pa.RecordBatch, ...]
+    append: AppendFacts
+    written_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedFile:
+    """A closed, fsynced local file."""
+
+    path: Path
+    bytes: int
+    checksum: str  # xxh3:<hex> of its bytes
+    rows: int
+    min_ts_ns: int
+    max_ts_ns: int
+    digest: str  # payload digest of its rows in their stored order
+
+
+class DuckDBWriter:
+    """One DuckDB instance that writes files, one after the other. For one thread."""
+
+    def __init__(self, *, memory_limit_bytes: int, temporary_directory: Path, storage_version: str) -> None:
+        self._config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": 1,
+            "memory_limit": f"{memory_limit_bytes}B",
+            "temp_directory": str(temporary_directory),
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        self._storage_version = storage_version
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def write(self, request: FileRequest, path: Path) -> FinishedFile:
+        """Write one file at ``path``, which must be free, and return what is in it.
+
+        Raises ``disk_full``, ``storage_unavailable`` or ``value_not_storable``; what was written so far is removed then.
+        """
+        table = _ordered(pa.Table.from_batches(request.batches, request.schema), request)
+        digest = PayloadDigest(request.schema)
+        for batch in table.to_batches():
+            digest.update(batch)
+        finished = _describe(table, request, path, digest.finish())
+        try:
+            self._write_tables(table, _facts(request, finished), path)
+            size, checksum = _fsync_and_hash(path)
+        except (duckdb.Error, OSError) as exc:
+            self.close()  # whatever is attached goes with the instance
+            path.unlink(missing_ok=True)
+            path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+            raise _translate(exc) from exc
+        return FinishedFile(
+            path=path,
+            bytes=size,
+            checksum=checksum,
+            rows=finished.rows,
+            min_ts_ns=finished.min_ts_ns,
+            max_ts_ns=finished.max_ts_ns,
+            digest=finished.digest,
+        )
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _write_tables(self, table: pa.Table, facts: pa.Table, path: Path) -> None:
+        connection = self._open()
+        block = SMALL_BLOCK_BYTES if table.num_rows <= SMALL_FILE_ROWS else BLOCK_BYTES
+        location = str(path).replace("'", "''")
+        connection.execute(
+            f"ATTACH '{location}' AS file (STORAGE_VERSION '{self._storage_version}', BLOCK_SIZE {block})"
+        )
+        connection.execute("BEGIN")
+        self._create(connection, "data", table, _select_list(table.schema))
+        self._create(connection, "timestore_file", facts, "*")
+        connection.execute("COMMIT")
+        connection.execute("DETACH file")
+
+    def _create(self, connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, select_list: str) -> None:
+        connection.register("incoming", _stored(rows) if name == "data" else rows)
+        connection.execute(f"CREATE TABLE file.{name} AS SELECT {select_list} FROM incoming")
+        connection.unregister("incoming")
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = duckdb.connect(":memory:", config=self._config)
+            for setting in _SETTINGS:
+                self._connection.execute(setting)
+        return self._connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Described:
+    rows: int
+    min_ts_ns: int
+    max_ts_ns: int
+    digest: str
+
+
+def _ordered(table: pa.Table, request: FileRequest) -> pa.Table:
+    """Sort the rows by timestamp, equal ones in their order, if the dataset asks for it."""
+    if request.order is not Order.SORT:
+        return table
+    return table.take(pc.sort_indices(table, sort_keys=[(request.timestamp_column, "ascending")]))
+
+
+def _describe(table: pa.Table, request: FileRequest, path: Path, digest: str) -> _Described:
+    column = table.column(request.timestamp_column)
+    extremes = pc.min_max(column.cast(pa.int64()))
+    scale = 1_000_000_000 // UNITS_PER_SECOND[column.type.unit]
+    return _Described(
+        rows=table.num_rows,
+        min_ts_ns=extremes["min"].as_py() * scale,
+        max_ts_ns=extremes["max"].as_py() * scale,
+        digest=digest,
+    )
+
+
+def _stored(table: pa.Table) -> pa.Table:
+    """Bring every column into the form that the file holds."""
+    columns = [_form(field).to_storage(column) for field, column in zip(table.schema, table.columns, strict=True)]
+    return pa.Table.from_arrays(columns, names=table.schema.names)
+
+
+def _select_list(schema: pa.Schema) -> str:
+    quoted = [(_quoted(field.name), _form(field).sql_type) for field in schema]
+    return ", ".join(f"{name}::{sql_type} AS {name}" for name, sql_type in quoted)
+
+
+def _facts(request: FileRequest, described: _Described) -> pa.Table:
+    """Build the one row of ``timestore_file``: enough to rebuild a catalog from files alone."""
+    instant = pa.timestamp("us", "UTC")
+    append = {
+        "append_id": str(request.append.append_id),
+        "idempotency_key": request.append.idempotency_key,
+        "fingerprint": request.append.fingerprint,
+        "total_rows": request.append.total_rows,
+        "rows": described.rows,
+    }
+    columns = {
+        "format_version": pa.array([FILE_FORMAT_VERSION], pa.int32()),
+        "file_id": pa.array([str(request.file_id)]),
+        "dataset": pa.array([request.dataset]),
+        "key": pa.array([canonical_json(request.key.as_dict())]),
+        "window_start": pa.array([request.window.start], instant),
+        "window_end": pa.array([request.window.end], instant),
+        "timestamp_column": pa.array([request.timestamp_column]),
+        "arrow_schema": pa.array([request.schema.serialize().to_pybytes()], pa.binary()),
+        "row_count": pa.array([described.rows], pa.int64()),
+        "digest": pa.array([described.digest]),
+        "appends": pa.array([[append]], pa.list_(_APPEND_TYPE)),
+        "replaces": pa.array([[]], pa.list_(pa.string())),
+        "written_at": pa.array([request.written_at], instant),
+    }
+    return pa.table(columns)
+
+
+def _form(field: pa.Field):  # type: ignore[no-untyped-def]
+    form = storage_form(field.type)
+    assert form is not None  # the schema was checked before any row came
+    return form
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _fsync_and_hash(path: Path) -> tuple[int, str]:
+    """Make the file's bytes durable; return its size and checksum."""
+    if path.with_name(f"{path.name}.wal").exists():
+        raise OSError(f"DuckDB left a WAL beside {path.name}")
+    hasher = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        size = 0
+        while step := file.read(_HASH_STEP_BYTES):
+            hasher.update(step)
+            size += len(step)
+    return size, f"xxh3:{hasher.hexdigest()}"
+
+
+def _translate(exc: Exception) -> TimestoreError:
+    if isinstance(exc, duckdb.ConversionException | duckdb.OutOfRangeException):
+        return error("value_not_storable", f"a value does not fit its column: {str(exc).splitlines()[0]}")
+    if isinstance(exc, OSError) and exc.errno == 28 or "No space left" in str(exc):
+        return error("disk_full", "the staging disk is full; free space there, then send this again")
+    return error("storage_unavailable", f"a data file could not be written ({type(exc).__name__}); send this again")

@@ -1,0 +1,112 @@
+"""The writing side as the doors see it: begin a put, create a dataset, stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from catalog.errors import PlanStaleError
+from catalog.ledger import Ledger
+from catalog.records import CommitPlan
+from timestore.datasets import CreateOptions, Dataset
+from timestore.descriptor import Landing, PutDescriptor
+from timestore.errors import TimestoreError, error
+from timestore.identifiers import uuid7
+from timestore.names import PartitionKey
+from writers.admission import AdmissionGate
+from writers.new_put import COMMIT_DEADLINE_S, NewPut, Workshop
+from writers.planning import check_agreement, new_spec
+from writers.put import PutStream, RepeatedPut
+from writers.schemas import check_schema
+
+
+class Ingestion:
+    """Begins puts. Thread safe."""
+
+    def __init__(self, *, shared: Workshop, gate: AdmissionGate, fence: TimestoreError | None = None) -> None:
+        self._shared = shared
+        self.gate = gate
+        self._fence = fence  # why nothing may be committed here, if so
+
+    @property
+    def accepts_puts(self) -> bool:
+        return self._fence is None and self.gate.is_open
+
+    @contextmanager
+    def put(self, descriptor: PutDescriptor, schema: pa.Schema, *, principal: str | None = None) -> Iterator[PutStream]:
+        """Begin a put; leaving the context gives back whatever it holds.
+
+        Raises ``overloaded``, ``shutting_down``, ``fenced``, and what ``Planner.plan`` raises.
+        """
+        self.gate.enter()
+        try:
+            stream = self._begin(descriptor, schema, principal)
+            try:
+                yield stream
+            finally:
+                stream.close()
+        finally:
+            self.gate.leave()
+
+    def create_dataset(self, name: str, options: CreateOptions, schema: pa.Schema) -> tuple[Dataset, bool]:
+        """Create a dataset without rows; return it and whether it was created now.
+
+        A dataset that exists and agrees is returned as it is. Raises ``dataset_exists``, ``schema_mismatch`` or
+        ``type_unsupported``.
+        """
+        self._refuse_if_fenced()
+        check_schema(schema, PartitionKey())
+        ledger = self._shared.ledger
+        created = False
+        if ledger.find_dataset(name) is None:
+            spec = new_spec(name, options, schema)
+            plan = CommitPlan(spec=spec, create=True, schema_version=0, new_schema=schema, key_names=())
+            created = _try_creation(ledger, plan)
+        dataset = ledger.find_dataset(name)
+        if dataset is None or dataset.spec.name != name or not dataset.schema.equals(schema):
+            raise error(
+                "dataset_exists",
+                f"there is another dataset named {name!r}; use another name",
+                details={"dataset": name},
+            )
+        check_agreement(dataset.spec, options)
+        return dataset, created
+
+    def _begin(self, descriptor: PutDescriptor, schema: pa.Schema, principal: str | None) -> PutStream:
+        self._refuse_if_fenced()
+        if descriptor.landing not in (Landing.AUTO, Landing.FILE):
+            raise error("unsupported", f"the landing {descriptor.landing!s} is not available; use file or auto")
+        idempotency_key = descriptor.idempotency_key or str(uuid7())
+        plan = self._shared.planner.plan(descriptor, schema, idempotency_key)
+        if plan.known is not None:
+            return RepeatedPut(
+                descriptor=descriptor,
+                idempotency_key=idempotency_key,
+                schema=schema,
+                schema_version=plan.schema_version,
+                known=plan.known,
+                max_batch_bytes=self._shared.limits.max_batch_bytes,
+            )
+        return NewPut(
+            descriptor=descriptor,
+            idempotency_key=idempotency_key,
+            schema=schema,
+            plan=plan,
+            principal=principal,
+            shared=self._shared,
+        )
+
+    def _refuse_if_fenced(self) -> None:
+        if self._fence is not None:
+            raise self._fence
+
+
+def _try_creation(ledger: Ledger, plan: CommitPlan) -> bool:
+    try:
+        ledger.commit(plan, [], deadline=time.monotonic() + COMMIT_DEADLINE_S)
+    except PlanStaleError:
+        return False  # somebody else was quicker
+    return True

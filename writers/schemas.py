@@ -1,0 +1,155 @@
+"""Schema rules: what a dataset may be made of, and how its schema may change. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from readers.forms import storage_form
+from timestore.datasets import DatasetSpec, Evolution
+from timestore.errors import TimestoreError, error
+from timestore.names import PartitionKey
+
+_SIGNED = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
+_UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+_UNITS = ["s", "ms", "us"]  # nanoseconds hold fewer years: not a widening
+_PLAIN_OF = {pa.large_string(): pa.string()}
+
+
+def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
+    """Refuse a schema that no dataset can have: names, types, and columns named like a part of the key.
+
+    Raises ``schema_mismatch`` or ``type_unsupported``.
+    """
+    seen: dict[str, str] = {}
+    for field in schema:
+        if not field.name:
+            raise _mismatch("a column has no name; name every column", column="")
+        if twin := seen.get(field.name.lower()):
+            raise _mismatch(
+                f"the columns {twin!r} and {field.name!r} differ only in case; rename one", column=field.name
+            )
+        seen[field.name.lower()] = field.name
+        if storage_form(field.type) is None:
+            raise error(
+                "type_unsupported",
+                f"column {field.name!r} has the type {field.type}, which cannot be stored; cast it before sending",
+                details={"column": field.name, "type": field.type},
+            )
+    for name in key.names:
+        if column := seen.get(name.lower()):
+            raise _mismatch(
+                f"column {column!r} has the name of the key part {name!r}; rename one of them", column=column
+            )
+
+
+def pick_timestamp_column(schema: pa.Schema, wanted: str | None) -> str:
+    """Return the timestamp column: the one asked for, or the only one there is; raise ``schema_mismatch``."""
+    candidates = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    if wanted is not None:
+        if wanted not in candidates:
+            raise _mismatch(
+                f"the timestamp column {wanted!r} is not among the timestamp columns {candidates}", column=wanted
+            )
+        return wanted
+    if len(candidates) != 1:
+        raise _mismatch(
+            f"the timestamp column must be named (create.timestamp_column): the candidates are {candidates}", column=""
+        )
+    return candidates[0]
+
+
+def merge_schemas(current: pa.Schema, incoming: pa.Schema, spec: DatasetSpec) -> pa.Schema:
+    """Return the schema a dataset has after a put; the very object ``current`` if nothing changes.
+
+    Columns match by name. New nullable columns are added and types widened without loss where the dataset's evolution
+    allows. A nullable column that the put lacks is null in its rows. Raises ``schema_mismatch``.
+    """
+    _check_absent(current, incoming, spec)
+    known = {field.name: field for field in current}
+    lower = {field.name.lower(): field.name for field in current}
+    changed = dict(known)
+    for field in incoming:
+        if field.name in known:
+            changed[field.name] = _merge_field(known[field.name], field)
+        elif twin := lower.get(field.name.lower()):
+            raise _mismatch(
+                f"column {field.name!r} differs only in case from the dataset's {twin!r}", column=field.name
+            )
+        elif not field.nullable:
+            raise _mismatch(
+                f"column {field.name!r} is new and declared not null, but older rows have no value; make it nullable",
+                column=field.name,
+            )
+        else:
+            changed[field.name] = field
+    if changed == known:
+        return current
+    if spec.evolution is Evolution.NONE:
+        names = [name for name, field in changed.items() if known.get(name) != field]
+        raise _mismatch(f"the dataset's schema may not change (evolution: none), but {names} differ", column=names[0])
+    return pa.schema(list(changed.values()), metadata=current.metadata)
+
+
+def _check_absent(current: pa.Schema, incoming: pa.Schema, spec: DatasetSpec) -> None:
+    sent = set(incoming.names)
+    if spec.timestamp_column not in sent:
+        raise _mismatch(f"the timestamp column {spec.timestamp_column!r} is missing", column=spec.timestamp_column)
+    for field in current:
+        if field.name not in sent and not field.nullable:
+            raise _mismatch(f"column {field.name!r} is missing, and it is declared not null", column=field.name)
+
+
+def _merge_field(current: pa.Field, incoming: pa.Field) -> pa.Field:
+    if incoming.nullable and not current.nullable:
+        raise _mismatch(
+            f"column {current.name!r} is nullable in the put, but not null in the dataset", column=current.name
+        )
+    have, sent = _plain(current.type), _plain(incoming.type)
+    if have == sent or _widens(sent, have):
+        return current
+    if _widens(have, sent):
+        return current.with_type(incoming.type)
+    raise _mismatch(
+        f"column {current.name!r} has the type {incoming.type} in the put and {current.type} in the dataset; only "
+        "lossless widening is allowed",
+        column=current.name,
+        put_type=incoming.type,
+        dataset_type=current.type,
+    )
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    return _PLAIN_OF.get(type_, type_)
+
+
+def _widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """Say whether every value of ``narrow`` is one of ``wide``."""
+    if pa.types.is_timestamp(narrow) and pa.types.is_timestamp(wide):
+        return narrow.tz == wide.tz and _before(narrow.unit, wide.unit, _UNITS)
+    if narrow in _UNSIGNED and wide in _SIGNED:
+        return _UNSIGNED.index(narrow) < _SIGNED.index(wide)
+    return (
+        _before(narrow, wide, _SIGNED)
+        or _before(narrow, wide, _UNSIGNED)
+        or _before(narrow, wide, [pa.float32(), pa.float64()])
+    )
+
+
+def _before(narrow: object, wide: object, order: Sequence[object]) -> bool:
+    return narrow in order and wide in order and order.index(narrow) < order.index(wide)
+
+
+def _mismatch(message: str, *, column: str, **details: object) -> TimestoreError:
+    return error("schema_mismatch", message, details={"column": column, **details})
+
+
+def check_key_names(expected: Iterable[str], key: PartitionKey, dataset: str) -> None:
+    """Refuse a key whose names are not the dataset's; raises ``schema_mismatch``."""
+    if tuple(expected) != key.names:
+        raise error(
+            "schema_mismatch",
+            f"the puts of {dataset!r} have the key names {list(expected)}, this one has {list(key.names)}",
+            details={"expected": list(expected), "actual": list(key.names)},
+        )

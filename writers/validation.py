@@ -1,0 +1,172 @@
+"""Batch checks: everything is looked at before DuckDB sees it, because a hostile batch can crash the process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from readers.forms import Timestamps, timestamp_values
+from timestore.datasets import DatasetSpec, Order
+from timestore.errors import TimestoreError, error
+from timestore.windows import EPOCH, MAX_INSTANT_S, MIN_INSTANT_S, UNITS_PER_SECOND, format_instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limit:
+    """One bound of the timestamp column, in its unit."""
+
+    value: int
+    what: str
+
+
+class BatchValidator:
+    """Checks the batches of one put, in order. Not thread safe.
+
+    Raises ``batch_too_large``, ``batch_invalid``, ``value_not_storable``, ``timestamp_null``, ``timestamp_unordered`` or
+    ``timestamp_out_of_bounds``; messages name the row, counted from 0 over the whole put.
+    """
+
+    def __init__(self, *, schema: pa.Schema, spec: DatasetSpec, max_batch_bytes: int) -> None:
+        self._spec = spec
+        self._max_batch_bytes = max_batch_bytes
+        self._column = schema.get_field_index(spec.timestamp_column)
+        self._per_second = UNITS_PER_SECOND[schema.field(self._column).type.unit]
+        self._required = [index for index, field in enumerate(schema) if not field.nullable]
+        self._bounded_by_microseconds = [
+            (index, 2**63 // (1_000_000 // UNITS_PER_SECOND[field.type.unit]))
+            for index, field in enumerate(schema)
+            if pa.types.is_timestamp(field.type) and field.type.unit in ("s", "ms")
+        ]
+        self.rows = 0
+        self._previous: int | None = None
+
+    def check(self, batch: pa.RecordBatch) -> Timestamps:
+        """Check a batch and return its timestamps."""
+        self._check_size(batch)
+        self._check_contents(batch)
+        stamps = self._timestamps(batch)
+        if len(stamps):
+            self._check_bounds(stamps)
+            if self._spec.order is Order.ORDERED:
+                self._check_order(stamps)
+        self.rows += batch.num_rows
+        return stamps
+
+    def _check_size(self, batch: pa.RecordBatch) -> None:
+        size = _size(batch)
+        if size > self._max_batch_bytes:
+            raise error(
+                "batch_too_large",
+                f"a batch has {size} bytes, at most {self._max_batch_bytes} are allowed; send smaller batches "
+                "(16 to 64 Ki rows are quickest)",
+                details={"bytes": size, "limit": self._max_batch_bytes},
+            )
+
+    def _check_contents(self, batch: pa.RecordBatch) -> None:
+        try:
+            batch.validate(full=True)
+        except (pa.ArrowInvalid, pa.ArrowIndexError) as exc:
+            raise error("batch_invalid", f"the batch after row {self.rows} is not valid Arrow data: {exc}") from exc
+        for index in self._required:
+            if batch.column(index).null_count:
+                name = batch.schema.field(index).name
+                raise error(
+                    "batch_invalid", f"column {name!r} is declared not null but has nulls", details={"column": name}
+                )
+        for index, limit in self._bounded_by_microseconds:
+            self._check_storable(batch, index, limit)
+
+    def _check_storable(self, batch: pa.RecordBatch, index: int, limit: int) -> None:
+        extremes = pc.min_max(batch.column(index).view(pa.int64())).as_py()
+        if extremes["min"] is not None and (extremes["min"] < -limit or extremes["max"] >= limit):
+            name = batch.schema.field(index).name
+            raise error(
+                "value_not_storable",
+                f"column {name!r} has a timestamp that does not fit 64 bits of microseconds",
+                details={"column": name},
+            )
+
+    def _timestamps(self, batch: pa.RecordBatch) -> Timestamps:
+        column = batch.column(self._column)
+        if column.null_count:
+            row = pc.index(column.is_null(), True).as_py()
+            raise error(
+                "timestamp_null",
+                f"row {self.rows + row}: the timestamp column {self._spec.timestamp_column!r} is null",
+                details={"row": self.rows + row, "column": self._spec.timestamp_column},
+            )
+        return timestamp_values(column)
+
+    def _check_bounds(self, stamps: Timestamps) -> None:
+        lowest, highest = int(stamps.min()), int(stamps.max())
+        lower, upper = self._lower(), self._upper()
+        if lowest < lower.value:
+            raise self._out_of_bounds(stamps, int((stamps < lower.value).argmax()), f"before {lower.what}")
+        if highest >= upper.value:
+            raise self._out_of_bounds(stamps, int((stamps >= upper.value).argmax()), f"not before {upper.what}")
+
+    def _lower(self) -> _Limit:
+        if (bound := self._spec.bounds.min) is not None:
+            return self._limit(bound, "the dataset's min")
+        return _Limit(value=MIN_INSTANT_S * self._per_second, what="the year 3, the first that can be stored")
+
+    def _upper(self) -> _Limit:
+        limits = [_Limit(value=MAX_INSTANT_S * self._per_second, what="the year 9998, the first that cannot be stored")]
+        if (bound := self._spec.bounds.max) is not None:
+            limits.append(self._limit(bound, "the dataset's max"))
+        if (tolerance_s := self._spec.bounds.future_tolerance_s) is not None:
+            latest = EPOCH + timedelta(seconds=time.time() + tolerance_s)
+            limits.append(self._limit(latest, f"now and the future tolerance of {tolerance_s:g} s"))
+        return min(limits, key=lambda limit: limit.value)
+
+    def _limit(self, moment: datetime, what: str) -> _Limit:
+        microseconds = (moment - EPOCH) // timedelta(microseconds=1)
+        return _Limit(value=-(-microseconds * self._per_second // 1_000_000), what=f"{what} ({format_instant(moment)})")
+
+    def _check_order(self, stamps: Timestamps) -> None:
+        if self._previous is not None and stamps[0] < self._previous:
+            raise self._unordered(0, int(stamps[0]), self._previous)
+        falls = stamps[1:] < stamps[:-1]
+        if falls.any():
+            row = int(falls.argmax()) + 1
+            raise self._unordered(row, int(stamps[row]), int(stamps[row - 1]))
+        self._previous = int(stamps[-1])
+
+    def _unordered(self, row: int, value: int, previous: int) -> TimestoreError:
+        shown, before = self._shown(value), self._shown(previous)
+        return error(
+            "timestamp_unordered",
+            f"row {self.rows + row}: {self._spec.timestamp_column!r} is {shown}, but the row before has {before}; "
+            "sort the rows, or create the dataset with order: sort",
+            details={"row": self.rows + row, "value": shown, "previous": before},
+        )
+
+    def _out_of_bounds(self, stamps: Timestamps, row: int, where: str) -> TimestoreError:
+        shown = self._shown(int(stamps[row]))
+        return error(
+            "timestamp_out_of_bounds",
+            f"row {self.rows + row}: {self._spec.timestamp_column!r} is {shown}, {where}",
+            details={"row": self.rows + row, "value": shown},
+        )
+
+    def _shown(self, value: int) -> str:
+        """Spell a timestamp as RFC 3339 with all its digits; as a number where no calendar reaches."""
+        seconds, fraction = divmod(value, self._per_second)
+        if not MIN_INSTANT_S <= seconds < MAX_INSTANT_S:
+            return f"{value} (since 1970, in 1/{self._per_second} s)"
+        digits = f".{fraction:0{len(str(self._per_second)) - 1}d}" if fraction else ""
+        return format_instant(EPOCH + timedelta(seconds=seconds)).replace("Z", f"{digits}Z")
+
+
+def _size(data: Any) -> int:
+    """Return the bytes of the buffers that a batch references, as far as it references them."""
+    try:
+        return int(data.nbytes)
+    except pa.ArrowInvalid:  # offsets that cannot be true: the full validation will name them
+        return 0
