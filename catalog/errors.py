@@ -52,7 +52,7 @@ def _translate(exc: psycopg.Error) -> Exception:
         case pg.InsufficientPrivilege():
             return error(
                 "permission_denied",
-                "the catalog's user may not do this; grant it CREATE on the database, or make it the owner of the schema",
+                "the catalog's user may not do this; grant it CREATE on the database, or make it the schema's owner",
             )
         case _ if isinstance(exc, _BUSY) or is_disconnect(exc):
             return unavailable()

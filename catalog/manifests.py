@@ -97,7 +97,7 @@ class Manifests:
         if version < dataset.history_floor:
             raise error(
                 "version_expired",
-                f"version {version} of {dataset.spec.name!r} is past its retention; the oldest is {dataset.history_floor}",
+                f"version {version} of {dataset.spec.name!r} is past retention; the oldest is {dataset.history_floor}",
                 details={"dataset": dataset.spec.name, "version": version, "oldest": dataset.history_floor},
             )
         return version
@@ -164,7 +164,7 @@ class Manifests:
 
     def history(self, dataset: Dataset, *, before: int, limit: int) -> list[HistoryEntry]:
         """Return a page of a dataset's commits older than a version, newest first."""
-        parameters = {"dataset_id": dataset.dataset_id, "before": before, "limit": limit}
+        parameters: dict[str, object] = {"dataset_id": dataset.dataset_id, "before": before, "limit": limit}
         return [
             HistoryEntry(version=version, kind=kind, committed_at=moment, appends=appends, rows=rows)
             for version, kind, moment, appends, rows in self._connections.read("list_history", parameters)

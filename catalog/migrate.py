@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
-from catalog.connections import CONNECT_TIMEOUT_S
+from catalog.connections import CONNECT_TIMEOUT_S, Row
 from catalog.errors import translated
 from timestore.errors import error
 
@@ -36,7 +36,7 @@ def known_migrations() -> list[Migration]:
     found = []
     for entry in files("catalog").joinpath("migrations").iterdir():
         if match := _NAME.match(entry.name):
-            script = cast(LiteralString, entry.read_text(encoding="utf-8"))
+            script = entry.read_text(encoding="utf-8")
             found.append(Migration(int(match[1]), match[2], script))
     return sorted(found)
 
@@ -48,8 +48,8 @@ def newest_migration() -> int:
 def migrate(dsn: str, schema: str) -> list[Migration]:
     """Bring a schema up to date and return what was applied; any number of servers may call this at once.
 
-    Creates the schema if it is missing. Raises ``catalog_unavailable``, ``permission_denied`` or ``fenced`` (the catalog
-    is newer than this version).
+    Creates the schema if it is missing. Raises ``catalog_unavailable``, ``permission_denied``, or ``fenced`` when the
+    catalog is newer than this version.
     """
     with translated(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_CLASS, schema))
@@ -57,7 +57,7 @@ def migrate(dsn: str, schema: str) -> list[Migration]:
         return _apply_missing(connection)
 
 
-def _create_schema(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> None:
+def _create_schema(connection: psycopg.Connection[Row], schema: str) -> None:
     name = sql.Identifier(schema)
     exists = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if not exists:  # CREATE SCHEMA IF NOT EXISTS would ask for the privilege even so
@@ -69,11 +69,11 @@ def _create_schema(connection: psycopg.Connection[tuple[object, ...]], schema: s
     )
 
 
-def _apply_missing(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
+def _apply_missing(connection: psycopg.Connection[Row]) -> list[Migration]:
     known = known_migrations()
     applied = {number for (number,) in connection.execute("SELECT number FROM schema_migrations").fetchall()}
     if unknown := applied - {migration.number for migration in known}:
-        raise error("fenced", f"the catalog has migration {max(unknown)}, which this version does not know; upgrade it")
+        raise error("fenced", f"the catalog has migration {max(unknown)}, newer than this version knows; upgrade it")
     missing = [migration for migration in known if migration.number not in applied]
     for migration in missing:
         with connection.transaction():

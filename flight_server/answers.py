@@ -1,7 +1,7 @@
 """One wrapper around every RPC: whatever happens inside leaves as a typed Flight error, and is logged.
 
-Only ``Flight*Error`` may leave a handler: pyarrow sends anything else to the client with its whole traceback and without
-``extra_info``.
+Only ``Flight*Error`` may leave a handler: pyarrow sends anything else to the client with its whole traceback and
+without ``extra_info``.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def answering(rpc: str) -> Iterator[None]:
     except Exception:
         error_id = secrets.token_hex(8)
         log.exception("rpc.failed", rpc=rpc, error_id=error_id)
-        failure = InternalError(
+        unforeseen = InternalError(
             "internal",
             f"something unforeseen went wrong; the server's log has it as error {error_id}",
             details={"error_id": error_id},
         )
-        raise to_flight_error(failure) from None
+        raise to_flight_error(unforeseen) from None
 
 
 def to_flight_error(failure: TimestoreError) -> flight.FlightError:

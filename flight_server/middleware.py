@@ -34,7 +34,7 @@ class CallHeaders(flight.ServerMiddleware):
 class CallHeadersFactory(flight.ServerMiddlewareFactory):
     """Makes the middleware of each call."""
 
-    def start_call(self, info: flight.CallInfo, headers: Mapping[str, list[str | bytes]]) -> CallHeaders:  # noqa: ARG002
+    def start_call(self, info: flight.CallInfo, headers: Mapping[str, list[str | bytes]]) -> CallHeaders:
         return CallHeaders(headers)
 
 

@@ -44,7 +44,7 @@ class FlightDoor(flight.FlightServerBase):
 
     def get_flight_info(
         self,
-        context: flight.ServerCallContext,  # noqa: ARG002
+        context: flight.ServerCallContext,
         descriptor: flight.FlightDescriptor,
     ) -> flight.FlightInfo:
         """Plan a read: one endpoint for each run of partitions, all at one version."""
@@ -60,7 +60,7 @@ class FlightDoor(flight.FlightServerBase):
 
     def do_get(
         self,
-        context: flight.ServerCallContext,  # noqa: ARG002
+        context: flight.ServerCallContext,
         ticket: flight.Ticket,
     ) -> flight.FlightDataStream:
         """Stream the rows of one endpoint."""
@@ -70,7 +70,7 @@ class FlightDoor(flight.FlightServerBase):
 
     def do_action(
         self,
-        context: flight.ServerCallContext,  # noqa: ARG002
+        context: flight.ServerCallContext,
         action: flight.Action,
     ) -> Iterator[flight.Result]:
         """Run an action; each result is one JSON object."""
@@ -78,7 +78,7 @@ class FlightDoor(flight.FlightServerBase):
             for fields in self._actions.run(action.type, action.body.to_pybytes()):
                 yield flight.Result(encode_result(fields))
 
-    def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:  # noqa: ARG002
+    def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:
         """Name the actions."""
         return [(action.name, action.help) for action in self._actions.table.values()]
 

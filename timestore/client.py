@@ -69,8 +69,8 @@ class Client:
         says how to create the dataset if it does not exist: ``timestamp_column``, ``window``, ``order``, ``evolution``,
         ``min``, ``max``, ``future_tolerance_s``.
 
-        Repeat a failed append with the same ``idempotency_key`` (the error has it, also if none was given): it gives the
-        receipt of the first attempt if that did commit after all, and never adds the rows twice.
+        Repeat a failed append with the same ``idempotency_key`` (the error has it, also if none was given): it gives
+        the receipt of the first attempt if that did commit after all, and never adds the rows twice.
         """
         idempotency_key = idempotency_key or str(uuid7())
         descriptor = PutDescriptor(

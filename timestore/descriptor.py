@@ -12,7 +12,7 @@ from enum import StrEnum
 from timestore.datasets import CreateOptions
 from timestore.errors import TimestoreError, error
 from timestore.json_object import JsonObject, canonical_json
-from timestore.names import PartitionKey, parse_dataset_name, parse_idempotency_key
+from timestore.names import NO_KEY, PartitionKey, parse_dataset_name, parse_idempotency_key
 
 PROTOCOL_VERSION = 1
 IDEMPOTENCY_HEADER = "x-idempotency-key"
@@ -42,7 +42,7 @@ class PutDescriptor:
     """The parsed descriptor of a put."""
 
     dataset: str
-    key: PartitionKey = PartitionKey()
+    key: PartitionKey = NO_KEY
     idempotency_key: str | None = None
     end: EndRule = EndRule.MARKER
     expected_rows: int | None = None

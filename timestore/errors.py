@@ -9,8 +9,8 @@
     │   └── OverloadedError     repeat it after ``retry_after_s``
     └── InternalError           report it, with the error id
 
-The *kind* is the stable name of an error: kinds are only ever added. ``KINDS`` says for each its class, its gRPC status,
-the HTTP status of the second door, and whether the same call may be repeated as it is.
+The *kind* is the stable name of an error: kinds are only ever added. ``KINDS`` says for each its class, its gRPC
+status, the HTTP status of the second door, and whether the same call may be repeated as it is.
 """
 
 from __future__ import annotations

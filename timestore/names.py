@@ -64,6 +64,9 @@ class PartitionKey:
         return "/".join(f"{name}={value}" for name, value in self.parts) or "(no key)"
 
 
+NO_KEY = PartitionKey()
+
+
 def _check_part(name: str, value: str) -> None:
     if not _NAME.match(name):
         raise _invalid(f"the key name {_shown(name)} is not allowed: use {_NAME_RULE}", value=name)

@@ -1,6 +1,7 @@
 """What a read asks for, and the tickets that a FlightInfo hands out.
 
-A ticket names dataset, incarnation, version and a range of partitions. It is resolved when used; nothing in it is a path.
+A ticket names dataset, incarnation, version and a range of partitions. It is resolved when used; nothing in it is a
+path.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from uuid import UUID
 from timestore.descriptor import PROTOCOL_VERSION, parse_path
 from timestore.errors import error
 from timestore.json_object import JsonObject, canonical_json
-from timestore.names import PartitionKey, parse_dataset_name
+from timestore.names import NO_KEY, PartitionKey, parse_dataset_name
 from timestore.windows import format_instant, parse_instant
 
 
@@ -21,7 +22,7 @@ from timestore.windows import format_instant, parse_instant
 class Selection:
     """Which rows and columns of a dataset: all, unless a field says less."""
 
-    key: PartitionKey = PartitionKey()  # a subset of the key's parts that must match
+    key: PartitionKey = NO_KEY  # a subset of the key's parts that must match
     columns: tuple[str, ...] | None = None
     start: datetime | None = None  # of the timestamp column, included
     end: datetime | None = None  # not included

@@ -16,7 +16,7 @@ DAY_S = 86_400
 MONDAY_S = 4 * DAY_S  # 1970-01-05, the first Monday after the epoch
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_FIXED_S = 366 * DAY_S
-# Years have four digits in RFC 3339 and in paths; two years are kept free so that every window's start and end has a name.
+# Years have four digits in RFC 3339 and in paths; two are kept free so that every window's start and end has a name.
 MIN_INSTANT_S = -62_072_524_800  # 0003-01-01T00:00:00Z
 MAX_INSTANT_S = 253_339_228_800  # 9998-01-01T00:00:00Z, not included
 
@@ -49,7 +49,8 @@ class WindowLength:
         if not fits:
             raise error(
                 "descriptor_invalid",
-                f"the window {text!r} is not allowed: use <n>m or <n>h that divide a day, up to 366d, week, month or year",
+                f"the window {text[:40]!a} is not allowed: use <n>m or <n>h that divide a day, <n>d up to 366d, "
+                "week, month or year",
                 details={"window": text},
             )
         return cls(text=text, seconds=seconds)
@@ -110,13 +111,11 @@ def parse_instant(text: str) -> datetime:
     """Read an RFC 3339 instant, which must say its offset; raise ``descriptor_invalid``."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = datetime.min
-    if moment.tzinfo is None:
-        raise error(
-            "descriptor_invalid", f"{text!r} is not an instant like 2026-01-31T00:00:00Z", details={"value": text}
-        )
-    return moment.astimezone(UTC)
+        if moment.tzinfo is None:
+            raise ValueError("no offset")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise error("descriptor_invalid", f"{text[:60]!a} is not an instant like 2026-01-31T00:00:00Z") from exc
 
 
 def _month_start_s(year: int, month0: int) -> int:

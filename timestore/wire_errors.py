@@ -37,10 +37,10 @@ def decode_status(extra_info: bytes) -> TimestoreError | None:
     reason: ErrorInfo | None = None
     retry_after_s: float | None = None
     for detail in status.details:
-        if detail.Is(ErrorInfo.DESCRIPTOR):
+        if detail.type_url.endswith("/google.rpc.ErrorInfo"):
             reason = ErrorInfo()
             detail.Unpack(reason)
-        elif detail.Is(RetryInfo.DESCRIPTOR):
+        elif detail.type_url.endswith("/google.rpc.RetryInfo"):
             retry = RetryInfo()
             detail.Unpack(retry)
             retry_after_s = retry.retry_delay.ToMilliseconds() / 1000

@@ -207,7 +207,7 @@ class Service:
                 failures = 0
             except EmbeddedPostgresError as exc:
                 failures += 1
-                log.error("postgres.not_restarted", error=str(exc))
+                log.warning("postgres.not_restarted", error=str(exc))
 
     def _drain(self) -> None:
         """Refuse new puts and let the running ones finish, within the grace period."""
@@ -230,7 +230,7 @@ def _fence(ledger: Ledger, store: Store) -> TimestoreError | None:
     try:
         claim_root(store, catalog_id=identity.catalog_id, incarnation=identity.incarnation)
     except TimestoreError as failure:
-        log.error("storage.foreign", error=failure.message)
+        log.warning("storage.foreign", error=failure.message)
         return failure
     return None
 

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(8815, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     insecure_network: bool = Field(
         False,
-        description="Listen on an address that others can reach although nobody is authenticated and nothing encrypted.",
+        description="Listen where others can reach the server, although nobody is authenticated and nothing encrypted.",
     )
     catalog_dsn: SecretStr | None = Field(
         None, description="A Postgres >= 15 to keep the catalog in, instead of the embedded one."
@@ -44,12 +44,12 @@ class Settings(BaseSettings):
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
         le=256,
-        description="Threads that write files. Default: cores.",
+        description="Threads that write files; default: cores.",
     )
     memory_budget: ByteSize = Field(
         default_factory=lambda: ByteSize(min(available_memory_bytes() // 4, 4 * GIB)),
-        description="Memory for everything buffered, written and read, such as 2GiB. Default: a quarter of what there is, "
-        "at most 4GiB.",
+        description="Memory for all that is buffered, written and read, such as 2GiB; default: a quarter of the memory "
+        "there is, at most 4GiB.",
     )
     max_running_puts: int = Field(128, ge=1, le=10_000, description="Puts that may run at once.")
     max_batch_bytes: ByteSize = Field(ByteSize(256 << 20), gt=0, description="Largest record batch.")
@@ -90,8 +90,8 @@ class Settings(BaseSettings):
             raise ValueError(f"memory_budget is {self.memory_budget}, at least {MINIMUM_BUDGET} (256MiB) is needed")
         if not self.insecure_network and not _is_loopback(self.host):
             raise ValueError(
-                f"host {self.host!r} can be reached by others, but this server authenticates nobody and encrypts nothing: "
-                "use 127.0.0.1, or say --insecure-network as well"
+                f"host {self.host!r} can be reached by others, but this server authenticates nobody and encrypts "
+                "nothing: use 127.0.0.1, or say --insecure-network as well"
             )
         return self
 

@@ -1,9 +1,9 @@
 """Memory: one budget for everything buffered, whoever sent it, and room that can always be made without a client.
 
-A stream reserves room for its next message before it reads it. When there is none, the largest buffers are handed to the
-writers, whoever owns them; when nothing is left to hand over, the stream waits for the writers. A stream that is not read
-is slowed by gRPC's flow control. What a stream holds back (its last batch) and its next message never depend on others'
-progress, so every stream always moves on.
+A stream reserves room for its next message before it reads it. When there is none, the largest buffers are handed to
+the writers, whoever owns them; when nothing is left to hand over, the stream waits for the writers. A stream that is
+not read is slowed by gRPC's flow control. What a stream holds back (its last batch) and its next message never depend
+on others' progress, so every stream always moves on.
 """
 
 from __future__ import annotations

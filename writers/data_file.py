@@ -1,7 +1,7 @@
 """Writing one data file: rows of one partition in, a closed, fsynced, hashed DuckDB file out.
 
-Each writer thread has one ``DuckDBWriter``: a DuckDB instance of one thread that lives as long as the thread, and to which
-files are attached for the time of writing. Opening a database per file would cost four times as much.
+Each writer thread has one ``DuckDBWriter``: a DuckDB instance of one thread that lives as long as the thread, and to
+which files are attached for the time of writing. Opening a database per file would cost four times as much.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _APPEND_TYPE = pa.struct(
 class AppendFacts:
     """What a file says about the append it belongs to.
 
-    ``fingerprint`` and ``total_rows`` are known when the stream has ended, and None in files finished before. At least one
-    file of every append has them.
+    ``fingerprint`` and ``total_rows`` are known when the stream has ended, and None in files finished before. At least
+    one file of every append has them.
     """
 
     append_id: UUID
@@ -108,13 +108,13 @@ class DuckDBWriter:
     def write(self, request: FileRequest, path: Path) -> FinishedFile:
         """Write one file at ``path``, which must be free, and return what is in it.
 
-        Raises ``disk_full``, ``storage_unavailable`` or ``value_not_storable``; what was written so far is removed then.
+        Raises ``disk_full``, ``storage_unavailable`` or ``value_not_storable``; what was written is removed then.
         """
         table = _ordered(pa.Table.from_batches(request.batches, request.schema), request)
         digest = PayloadDigest(request.schema)
         for batch in table.to_batches():
             digest.update(batch)
-        finished = _describe(table, request, path, digest.finish())
+        finished = _describe(table, request, digest.finish())
         try:
             self._write_tables(table, _facts(request, finished), path)
             size, checksum = _fsync_and_hash(path)
@@ -179,7 +179,7 @@ def _ordered(table: pa.Table, request: FileRequest) -> pa.Table:
     return table.take(pc.sort_indices(table, sort_keys=[(request.timestamp_column, "ascending")]))
 
 
-def _describe(table: pa.Table, request: FileRequest, path: Path, digest: str) -> _Described:
+def _describe(table: pa.Table, request: FileRequest, digest: str) -> _Described:
     column = table.column(request.timestamp_column)
     extremes = pc.min_max(column.cast(pa.int64()))
     scale = 1_000_000_000 // UNITS_PER_SECOND[column.type.unit]
@@ -257,6 +257,6 @@ def _fsync_and_hash(path: Path) -> tuple[int, str]:
 def _translate(exc: Exception) -> TimestoreError:
     if isinstance(exc, duckdb.ConversionException | duckdb.OutOfRangeException):
         return error("value_not_storable", f"a value does not fit its column: {str(exc).splitlines()[0]}")
-    if isinstance(exc, OSError) and exc.errno == 28 or "No space left" in str(exc):
+    if (isinstance(exc, OSError) and exc.errno == 28) or "No space left" in str(exc):
         return error("disk_full", "the staging disk is full; free space there, then send this again")
     return error("storage_unavailable", f"a data file could not be written ({type(exc).__name__}); send this again")

@@ -148,7 +148,7 @@ class NewPut(PutStream):
     def _route_held_back(self) -> None:
         """Route the batch before: the last one stays out of the buffers until the stream has ended.
 
-        So at least one file of every append is written after the end and can say the append's fingerprint and row count.
+        So at least one file of every append is written after the end, and has the append's fingerprint and row count.
         """
         if self._held_back is None:
             return

@@ -1,4 +1,4 @@
-"""What a put takes for granted about its dataset, looked up at ``ready`` and again whenever a commit finds it changed."""
+"""What a put takes for granted about its dataset: looked up at ``ready``, and again when a commit finds it changed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import pyarrow as pa
 
 from catalog.ledger import Ledger
 from catalog.records import CommitPlan, KnownAppend
-from timestore.datasets import Bounds, CreateOptions, Dataset, DatasetSpec, Evolution, Order
+from timestore.datasets import DEFAULT_WINDOW, Bounds, CreateOptions, Dataset, DatasetSpec, Evolution, Order
 from timestore.descriptor import PutDescriptor
 from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
 from timestore.windows import WindowLength
-from timestore.datasets import DEFAULT_WINDOW
 from writers.schemas import check_key_names, check_schema, merge_schemas, pick_timestamp_column
 
 
@@ -61,7 +60,7 @@ class Planner:
         if dataset is None or not _same_routing(spec, dataset.spec):
             raise error(
                 "fenced",
-                f"the dataset {spec.name!r} was created, dropped or changed by somebody else meanwhile; send this again",
+                f"the dataset {spec.name!r} was created, dropped or changed meanwhile; send this again",
                 details={"dataset": spec.name},
             )
         return _plan_append(dataset, schema, key)

@@ -1,7 +1,7 @@
 """The writers: a fixed number of threads, each with a DuckDB instance of its own.
 
-A thread is given only work it can finish alone, a complete chunk, never a client's stream. How much can queue is bounded
-by the memory budget.
+A thread is given only work it can finish alone, a complete chunk, never a client's stream. How much can queue is
+bounded by the memory budget.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One put: from its first batch to its receipt.
 
-A ``NewPut`` validates, digests, routes, buffers and writes, then publishes everything in one commit. A ``RepeatedPut`` is a
-stream whose idempotency key has committed before: it is read whole and compared, and nothing of it is kept.
+A ``NewPut`` validates, digests, routes, buffers and writes, then publishes everything in one commit. A ``RepeatedPut``
+is a stream whose idempotency key has committed before: it is read whole and compared, and nothing of it is kept.
 """
 
 from __future__ import annotations

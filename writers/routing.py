@@ -1,4 +1,4 @@
-"""Which window each row belongs to. Works on whole batches: binary search where rows are sorted, one radix sort else."""
+"""Which window each row belongs to. Works on batches: binary search where rows are sorted, one radix sort elsewhere."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Router:
         return self._starts(distinct), inverse.astype(np.int16 if len(distinct) < _SMALL else np.int64)
 
     def _window_numbers(self, stamps: Timestamps) -> Timestamps:
-        """Number the windows in order of time: fixed ones from their anchor, calendar ones in months from 1970."""
+        """Return each row's window as a number: fixed ones counted from their anchor, calendar ones from 1970."""
         seconds = stamps // self._per_second
         if self._window.seconds:
             numbers: Timestamps = (seconds - self._window.anchor_s) // self._window.seconds
@@ -112,7 +112,7 @@ class Router:
     def _too_many(self, count: int) -> TimestoreError:
         return error(
             "too_many_windows",
-            f"the put touches at least {count} windows of {self._window.text}, at most {self._max_windows} are allowed; "
+            f"the put touches at least {count} windows of {self._window.text}, {self._max_windows} are allowed; "
             "split it by time, or create the dataset with a longer window",
             details={"windows": count, "limit": self._max_windows},
         )

@@ -46,7 +46,7 @@ def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
 
 def pick_timestamp_column(schema: pa.Schema, wanted: str | None) -> str:
     """Return the timestamp column: the one asked for, or the only one there is; raise ``schema_mismatch``."""
-    candidates = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    candidates: list[str] = [field.name for field in schema if pa.types.is_timestamp(field.type)]
     if wanted is not None:
         if wanted not in candidates:
             raise _mismatch(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,8 +27,8 @@ class _Limit:
 class BatchValidator:
     """Checks the batches of one put, in order. Not thread safe.
 
-    Raises ``batch_too_large``, ``batch_invalid``, ``value_not_storable``, ``timestamp_null``, ``timestamp_unordered`` or
-    ``timestamp_out_of_bounds``; messages name the row, counted from 0 over the whole put.
+    Raises ``batch_too_large``, ``batch_invalid``, ``value_not_storable``, ``timestamp_null``, ``timestamp_unordered``
+    or ``timestamp_out_of_bounds``; messages name the row, counted from 0 over the whole put.
     """
 
     def __init__(self, *, schema: pa.Schema, spec: DatasetSpec, max_batch_bytes: int) -> None:
