@@ -1,0 +1,3 @@
+"""Fixtures live in tests/fixtures, one file each for what they give."""
+
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.server"]
