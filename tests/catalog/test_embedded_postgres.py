@@ -164,7 +164,7 @@ def python(script: str, *arguments: str | Path, before: tuple[str, ...] = (), **
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
         **options,
     )
 
