@@ -62,7 +62,7 @@ def test_file_says_what_it_is(client: timestore.Client) -> None:
 
 
 def test_replay_returns_the_first_receipt(client: timestore.Client) -> None:
-    """The same stream with the same idempotency key returns the same receipt and adds nothing, however it is batched."""
+    """The same stream with the same idempotency key returns the same receipt and adds nothing, however batched."""
     sent = cpu_table(5_000)
     first = client.append("cpu", sent, idempotency_key="a")
 
@@ -74,7 +74,9 @@ def test_replay_returns_the_first_receipt(client: timestore.Client) -> None:
     assert client.describe("cpu")["version"] == 1
 
 
-@pytest.mark.parametrize("other", [cpu_table(4_999), cpu_table(0), cpu_table(5_000, seed=2)], ids=["cut", "empty", "other"])
+@pytest.mark.parametrize(
+    "other", [cpu_table(4_999), cpu_table(0), cpu_table(5_000, seed=2)], ids=["cut", "empty", "other"]
+)
 def test_other_stream_with_a_taken_key_is_refused(client: timestore.Client, other: pa.Table) -> None:
     """Another stream with a taken idempotency key is a conflict, and nothing of it is stored."""
     client.append("cpu", cpu_table(5_000), idempotency_key="a")
