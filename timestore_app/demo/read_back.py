@@ -40,8 +40,8 @@ class Numbers:
     """What is compared: all rows, those where a column is known, and its sum."""
 
     rows: int
-    known: int
-    total: int
+    known: int | None = None  # None where they cannot be told
+    total: int | None = None
 
 
 def numbers_of(table: pa.Table, column: str) -> Numbers:

@@ -104,7 +104,7 @@ def _read(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
     if path.suffix != ".zip":
         return csv.read_csv(path, convert_options=convert)
     with zipfile.ZipFile(path) as archive, archive.open(path.stem) as member:
-        return csv.read_csv(member, convert_options=convert)
+        return csv.read_csv(pa.BufferReader(member.read()), convert_options=convert)
 
 
 def _data_folder() -> Path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from timestore_app.demo.server_process import ServerProcess
 from timestore_app.demo.source import Put, Source, load_sources
 
 MIB = 1 << 20
+
+Manifest = list[dict[str, Any]]
 
 
 class DemoFailedError(Exception):
@@ -40,11 +44,10 @@ def tell(console: Console, *, data_dir: Path, storage_url: str | None) -> None:
             story.repeat(client, sources[0].puts[0])
             manifests = {source.dataset: client.manifest(source.dataset) for source in sources}
             story.show_manifests(manifests)
-            for source in sources:
-                story.read_back(client, source, manifests[source.dataset])
+            story.read_back(client, sources, manifests)
         story.step("Stop the server")
         story.say(f"SIGTERM: it finished what was running and exited with 0 after {server.stop():.1f} s")
-    story.what_next(data_dir, manifests)
+    story.what_next(manifests, data_dir=data_dir, storage_url=storage_url)
 
 
 class _Story:
@@ -62,7 +65,7 @@ class _Story:
         self._console.print(f"   {text}", markup=False, highlight=False, soft_wrap=True)
 
     def send(self, client: Client, sources: tuple[Source, ...]) -> None:
-        self.step("Send a year of data: hourly weather by airport, then all flights (not in order of time)")
+        self.step("Send a year: weather by airport, and flights, which are not in order")
         table = _table("dataset", "key", right=("rows", "files", "version", "seconds", "receipt"))
         fresh = 0
         for source in sources:
@@ -91,55 +94,59 @@ class _Story:
             raise DemoFailedError("other rows were taken under an idempotency key that is taken")
         _check(client.describe(put.dataset)["version"] == version, "a repetition made a new version")
 
-    def show_manifests(self, manifests: dict[str, list[dict[str, Any]]]) -> None:
-        self.step("What the manifest lists: one file for each partition, that is key and month")
+    def show_manifests(self, manifests: dict[str, Manifest]) -> None:
+        self.step("What the manifests list: files by key and month")
         headings = [f"{name} {what}" for name in manifests for what in ("files", "rows", "MiB")]
         table = _table("month", right=tuple(headings))
-        months: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+        months: dict[str, dict[str, Manifest]] = defaultdict(lambda: defaultdict(list))
         for name, items in manifests.items():
             for item in items:
                 months[item["window"][0][:7]][name].append(item)
-        for month, by_name in sorted(months.items()):
-            table.add_row(month, *(cell for name in manifests for cell in _manifest_cells(by_name[name])))
-        table.add_section()
-        table.add_row("all", *(cell for items in manifests.values() for cell in _manifest_cells(items)))
+        shown = sorted(months.items())
+        for month, by_name in (*shown[:2], ("...", {}), *shown[-2:], ("all", manifests)):
+            table.add_row(month, *(cell for name in manifests for cell in _manifest_cells(by_name.get(name, []))))
         self._console.print(table)
 
-    def read_back(self, client: Client, source: Source, manifest: list[dict[str, Any]]) -> None:
-        """Compare CSV file, manifest, files and Flight."""
-        column = source.measure
-        self.step(f"Read {source.dataset} back and compare")
-        expected = numbers_of(source.rows, column)
-        table = _table("", right=("rows", f"{column} known", f"sum of {column}", "agrees"))
-        table.add_row("the CSV file", *_number_cells(expected), "")
+    def read_back(self, client: Client, sources: tuple[Source, ...], manifests: dict[str, Manifest]) -> None:
+        """Compare CSV files, manifests, data files and Flight."""
+        self.step("Read everything back and compare")
+        agree = True
+        for source in sources:
+            table = _table(
+                source.dataset, right=("rows", f"known {source.measure}", f"sum of {source.measure}", "agrees")
+            )
+            for place, numbers, agrees in _readings(client, source, manifests[source.dataset]):
+                table.add_row(place, *_number_cells(numbers), "" if agrees is None else _verdict(agrees))
+                agree = agree and agrees is not False
+            self._console.print(table)
+        self.say("over Arrow Flight every value of every row was compared")
+        _check(agree, "the data did not come back as it was sent")
 
-        listed = sum(item["rows"] for item in manifest)
-        table.add_row("the manifest", f"{listed:,}", "", "", _verdict(listed == expected.rows))
-        agree = [listed == expected.rows]
-
-        paths = [local_path(item["uri"]) for item in manifest]
-        local = [path for path in paths if path is not None]
-        if len(local) == len(paths):
-            found = numbers_in_files(local, column)
-            table.add_row("DuckDB, from the files", *_number_cells(found), _verdict(found == expected))
-            agree.append(found == expected)
-
-        read = client.read(source.dataset, with_key=True)
-        equal = same_rows(read, source.rows)
-        table.add_row("Arrow Flight, every value", *_number_cells(numbers_of(read, column)), _verdict(equal))
-        agree.append(equal)
-        self._console.print(table)
-        _check(all(agree), f"{source.dataset} did not come back as it was sent")
-
-    def what_next(self, data_dir: Path, manifests: dict[str, list[dict[str, Any]]]) -> None:
+    def what_next(self, manifests: dict[str, Manifest], *, data_dir: Path, storage_url: str | None) -> None:
         self.step("What next")
         self.say("run the demo again: everything is replayed, nothing is added")
-        self.say(f"serve this data:    {_command('timestore')} serve --data-dir {data_dir}")
-        largest = max((item for items in manifests.values() for item in items), key=lambda item: item["rows"])
+        serve = f"{_short(_program('timestore'))} serve --data-dir {_short(data_dir)}"
+        storage = "" if storage_url is None else f" --storage-url {shlex.quote(storage_url)}"
+        self.say(f"serve this data:  {serve}{storage}")
+        largest = max((item for items in manifests.values() for item in items), key=lambda item: int(item["rows"]))
         path = local_path(largest["uri"])
         if path is not None:
-            query = f"import duckdb; print(duckdb.connect({str(path)!r}, read_only=True).sql('FROM data LIMIT 5'))"
-            self.say(f'open a file:        {_command("python")} -c "{query}"')
+            query = f'import duckdb; print(duckdb.connect("{_from_here(path)}", read_only=True).sql("FROM data"))'
+            self.say(f"open a data file: {_short(_program('python'))} -c {shlex.quote(query)}")
+
+
+def _readings(client: Client, source: Source, manifest: Manifest) -> Iterator[tuple[str, Numbers, bool | None]]:
+    """Take a dataset's numbers from everywhere, each with whether it agrees with the source."""
+    expected = numbers_of(source.rows, source.measure)
+    yield "the CSV file", expected, None
+    listed = sum(item["rows"] for item in manifest)
+    yield "the manifest", Numbers(listed), listed == expected.rows
+    paths = [local_path(item["uri"]) for item in manifest]
+    if None not in paths:  # else the files are in an object store
+        found = numbers_in_files([path for path in paths if path is not None], source.measure)
+        yield "DuckDB on the files", found, found == expected
+    read = client.read(source.dataset, with_key=True)
+    yield "Arrow Flight", numbers_of(read, source.measure), same_rows(read, source.rows)
 
 
 def _append(client: Client, put: Put) -> Receipt:
@@ -169,7 +176,7 @@ def _receipt_cells(put: Put, receipt: Receipt, seconds: float) -> list[str]:
     ]
 
 
-def _manifest_cells(items: list[dict[str, Any]]) -> list[str]:
+def _manifest_cells(items: Manifest) -> list[str]:
     if not items:
         return ["", "", ""]
     size = sum(item["bytes"] for item in items) / MIB
@@ -177,17 +184,26 @@ def _manifest_cells(items: list[dict[str, Any]]) -> list[str]:
 
 
 def _number_cells(numbers: Numbers) -> list[str]:
-    return [f"{number:,}" for number in (numbers.rows, numbers.known, numbers.total)]
+    return ["" if number is None else f"{number:,}" for number in (numbers.rows, numbers.known, numbers.total)]
 
 
 def _verdict(agrees: bool) -> str:
     return "[green]yes[/]" if agrees else "[bold red]NO[/]"
 
 
-def _command(name: str) -> str:
-    """Spell a program of this environment, from here if that is shorter."""
-    path = Path(sys.executable).with_name(name)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def _program(name: str) -> Path:
+    """Return the path of a program of this environment."""
+    return Path(sys.executable).with_name(name)
+
+
+def _short(path: Path) -> str:
+    """Spell a path for a shell."""
+    return shlex.quote(str(_from_here(path)))
+
+
+def _from_here(path: Path) -> Path:
+    """Return a path relative to the working directory, if it lies in it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _check(holds: bool, failure: str) -> None:
