@@ -7,6 +7,7 @@ which files are attached for the time of writing. Opening a database per file wo
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -73,7 +74,6 @@ class FileRequest:
     timestamp_column: str
     order: Order
     schema: pa.Schema
-    batches: tuple[pa.RecordBatch, ...]
     append: AppendFacts
     written_at: datetime
 
@@ -105,12 +105,12 @@ class DuckDBWriter:
         self._storage_version = storage_version
         self._connection: duckdb.DuckDBPyConnection | None = None
 
-    def write(self, request: FileRequest, path: Path) -> FinishedFile:
-        """Write one file at ``path``, which must be free, and return what is in it.
+    def write(self, request: FileRequest, batches: Sequence[pa.RecordBatch], path: Path) -> FinishedFile:
+        """Write rows as one file at ``path``, which must be free, and return what is in it.
 
         Raises ``disk_full``, ``storage_unavailable`` or ``value_not_storable``; what was written is removed then.
         """
-        table = _ordered(pa.Table.from_batches(request.batches, request.schema), request)
+        table = _ordered(pa.Table.from_batches(batches, request.schema), request)
         digest = PayloadDigest(request.schema)
         for batch in table.to_batches():
             digest.update(batch)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -31,9 +33,11 @@ from writers.planning import Planner, PutPlan
 from writers.pool import WriterPool
 from writers.put import Cancelled, PutStream, cancelled, first_receipt, replay
 from writers.routing import Router
+from writers.spill import SpillFile
 from writers.validation import BatchValidator
 
 COMMIT_DEADLINE_S = 30.0
+SMALL_BATCH_ROWS = 8_192
 MAX_PLANS = 20  # a plan goes stale only when another put changed the dataset, which ends soon
 
 log = structlog.get_logger()
@@ -88,9 +92,10 @@ class NewPut(PutStream):
             units_per_second=UNITS_PER_SECOND[schema.field(plan.spec.timestamp_column).type.unit],
             max_windows=shared.limits.max_windows_per_put,
         )
-        self._buffer = shared.budget.open_buffer(chunk_bytes=shared.limits.chunk_bytes, dispatch=self._dispatch)
+        self._buffer = shared.budget.open_buffer(chunk_bytes=shared.limits.chunk_bytes, owner=self)
         self._facts = AppendFacts(append_id=uuid7(), idempotency_key=idempotency_key)
-        self._held_back: tuple[pa.RecordBatch, Timestamps] | None = None
+        self._spill_file = SpillFile(path=shared.staging / f"{self._facts.append_id}.arrow")
+        self._held_back: tuple[pa.RecordBatch, Timestamps, int] | None = None
         self._largest_batch = 0
         self._reserved_next = 0
         # Shared with the writer threads, guarded by the lock.
@@ -114,7 +119,7 @@ class NewPut(PutStream):
         if batch.num_rows:
             self._largest_batch = max(self._largest_batch, size)
             self._route_held_back()
-            self._held_back = (batch, stamps)
+            self._held_back = (batch, stamps, size)
 
     def finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
         self._check_end(marker_rows, is_cancelled)
@@ -122,7 +127,7 @@ class NewPut(PutStream):
         received = time.monotonic()
         self._facts = replace(self._facts, fingerprint=fingerprint, total_rows=self.rows)
         self._route_held_back()
-        self._dispatch(self._buffer.take_all())
+        self.dispatch(self._buffer.take_rest())
         self._buffer.wait_until_written()
         self._raise_failure()
         timings = {
@@ -143,6 +148,7 @@ class NewPut(PutStream):
         self._buffer.wait_until_written()
         self._shared.budget.close_buffer(self._buffer)
         self._held_back = None
+        self._spill_file.close()
         self._remove_unpublished()
 
     def _route_held_back(self) -> None:
@@ -152,10 +158,9 @@ class NewPut(PutStream):
         """
         if self._held_back is None:
             return
-        batch, stamps = self._held_back
+        batch, stamps, size = self._held_back
         self._held_back = None
-        for piece in self._router.split(batch, stamps):
-            self._buffer.add(piece.window, piece.batch)
+        self._buffer.add(self._router.split(batch, stamps), size)
 
     def _checked_fingerprint(self) -> str:
         fingerprint = self._fingerprint()
@@ -167,11 +172,16 @@ class NewPut(PutStream):
             )
         return fingerprint
 
-    def _dispatch(self, chunks: list[Chunk]) -> None:
-        """Give chunks to the writers, their intents recorded first. Never raises: failures are kept for the put.
+    def spill(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, mmap.mmap] | None:
+        """Move a batch to the spill file; a failure is kept for the put."""
+        try:
+            return self._spill_file.write(batch)
+        except OSError as exc:
+            self._fail(error("disk_full", f"the staging disk does not take more rows ({exc}); free space there"))
+            return None
 
-        Called by the put's own thread, and by another put's that needs room.
-        """
+    def dispatch(self, chunks: Sequence[Chunk]) -> None:
+        """Give chunks to the writers, their intents recorded first; a failure is kept for the put."""
         if not chunks:
             return
         planned = [(chunk, self._planned_file(chunk)) for chunk in chunks]
@@ -197,7 +207,6 @@ class NewPut(PutStream):
             timestamp_column=self._spec.timestamp_column,
             order=self._spec.order,
             schema=self.schema,
-            batches=chunk.batches,
             append=self._facts,
             written_at=datetime.now(UTC),
         )
@@ -207,7 +216,7 @@ class NewPut(PutStream):
         """Write and promote one file, on a writer thread."""
         try:
             if self._failure is None:
-                finished = writer.write(request, self._staged(request.file_id))
+                finished = writer.write(request, _batches(chunk), self._staged(request.file_id))
                 self._shared.store.put(finished.path, path)
                 with self._lock:
                     self._slices[chunk.sequence] = _new_slice(request, finished, path)
@@ -217,6 +226,8 @@ class NewPut(PutStream):
             log.exception("file.failed", file_id=str(request.file_id))
             self._fail(InternalError("internal", f"a data file could not be written: {type(exc).__name__}"))
         finally:
+            for part in chunk.parts:
+                part.segment.let_pages_go()
             self._shared.budget.release(self._buffer, chunk)
 
     def _staged(self, file_id: UUID) -> Path:
@@ -293,6 +304,14 @@ class NewPut(PutStream):
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _batches(chunk: Chunk) -> list[pa.RecordBatch]:
+    """Return a chunk's rows; many small pieces as one batch, because every batch costs a little everywhere."""
+    batches = [part.segment.batch.slice(part.start, part.rows) for part in chunk.parts]
+    if chunk.rows < SMALL_BATCH_ROWS * len(batches):
+        return [pa.concat_batches(batches)]
+    return batches
 
 
 def _new_slice(request: FileRequest, finished: FinishedFile, path: str) -> NewSlice:

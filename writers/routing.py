@@ -17,10 +17,19 @@ _SMALL = 2**15  # numpy sorts 16 bit integers by radix: much quicker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutedPiece:
-    """The rows of a batch that lie in one window, in their order."""
+    """The rows of a routed batch that lie in one window."""
 
     window: TimeWindow
+    start: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedBatch:
+    """A batch whose rows stand together by window, within each in the order in which they came."""
+
     batch: pa.RecordBatch
+    pieces: list[RoutedPiece]
 
 
 class Router:
@@ -32,44 +41,38 @@ class Router:
         self._max_windows = max_windows
         self._seen: set[TimeWindow] = set()
 
-    def split(self, batch: pa.RecordBatch, stamps: Timestamps) -> list[RoutedPiece]:
-        """Split a batch by the windows of its timestamps; raises ``too_many_windows``.
-
-        Pieces of a batch that spans several windows are copies, so that no piece keeps the whole batch in memory.
-        """
-        if not len(stamps):
-            return []
+    def split(self, batch: pa.RecordBatch, stamps: Timestamps) -> RoutedBatch:
+        """Split a batch with rows by the windows of its timestamps; raises ``too_many_windows``."""
         first = self._containing(int(stamps.min()))
         if int(stamps.max()) < first.end_s * self._per_second:
             self._count([first])
-            return [RoutedPiece(window=first, batch=batch)]
+            return RoutedBatch(batch=batch, pieces=[RoutedPiece(window=first, start=0, rows=len(stamps))])
         if bool((stamps[1:] >= stamps[:-1]).all()):
             return self._split_sorted(batch, stamps, first)
         return self._split_unsorted(batch, stamps)
 
-    def _split_sorted(self, batch: pa.RecordBatch, stamps: Timestamps, window: TimeWindow) -> list[RoutedPiece]:
+    def _split_sorted(self, batch: pa.RecordBatch, stamps: Timestamps, window: TimeWindow) -> RoutedBatch:
         pieces = []
         start, rows = 0, len(stamps)
         while True:
             self._count([window])
             end = int(np.searchsorted(stamps, window.end_s * self._per_second, side="left"))
-            pieces.append(RoutedPiece(window=window, batch=_copied(batch.slice(start, end - start))))
+            pieces.append(RoutedPiece(window=window, start=start, rows=end - start))
             if end == rows:
-                return pieces
+                return RoutedBatch(batch=batch, pieces=pieces)
             start, window = end, self._containing(int(stamps[end]))
 
-    def _split_unsorted(self, batch: pa.RecordBatch, stamps: Timestamps) -> list[RoutedPiece]:
+    def _split_unsorted(self, batch: pa.RecordBatch, stamps: Timestamps) -> RoutedBatch:
         starts, ordinals = self._ordinals(stamps)
         windows = [self._window.containing(start_s) for start_s in starts]
         self._count(windows)
+        counts = np.bincount(ordinals, minlength=len(windows)).tolist()
+        pieces, start = [], 0
+        for window, rows in zip(windows, counts, strict=True):
+            pieces.append(RoutedPiece(window=window, start=start, rows=rows))
+            start += rows
         order = np.argsort(ordinals, kind="stable")
-        grouped = batch.take(pa.array(order))
-        ends = np.cumsum(np.bincount(ordinals, minlength=len(windows)))
-        offsets = [0, *ends.tolist()]
-        return [
-            RoutedPiece(window=window, batch=_copied(grouped.slice(start, end - start)))
-            for window, start, end in zip(windows, offsets, offsets[1:], strict=False)
-        ]
+        return RoutedBatch(batch=batch.take(pa.array(order)), pieces=pieces)
 
     def _ordinals(self, stamps: Timestamps) -> tuple[list[int], npt.NDArray[np.integer]]:
         """Return the distinct windows' starts in seconds, ascending, and for each row the index of its window."""
@@ -116,8 +119,3 @@ class Router:
             "split it by time, or create the dataset with a longer window",
             details={"windows": count, "limit": self._max_windows},
         )
-
-
-def _copied(piece: pa.RecordBatch) -> pa.RecordBatch:
-    """Copy a slice into memory of its own."""
-    return pa.ipc.read_record_batch(piece.serialize(), piece.schema)

@@ -1,0 +1,265 @@
+"""Schema rules: what a dataset may be made of, and how it may change."""
+
+from itertools import pairwise, product
+from uuid import UUID
+
+import pyarrow as pa
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from timestore.datasets import DatasetSpec, Evolution
+from timestore.errors import InvalidInputError, TimestoreError
+from timestore.names import NO_KEY, PartitionKey
+from timestore.windows import WindowLength
+from writers.schemas import check_key_names, check_schema, merge_schemas, pick_timestamp_column
+
+TS = pa.field("ts", pa.timestamp("us", "UTC"))
+
+
+def _spec(evolution: Evolution = Evolution.ADDITIVE) -> DatasetSpec:
+    return DatasetSpec(
+        name="cpu",
+        incarnation=UUID(int=1),
+        timestamp_column="ts",
+        window=WindowLength.parse("1d"),
+        evolution=evolution,
+    )
+
+
+def _schema(*fields: pa.Field | tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([TS, *fields])
+
+
+def _mismatch(call, *arguments) -> InvalidInputError:
+    with pytest.raises(InvalidInputError) as caught:
+        call(*arguments)
+    assert caught.value.kind == "schema_mismatch"
+    return caught.value
+
+
+def _merged(current: pa.Schema, incoming: pa.Schema, evolution: Evolution = Evolution.ADDITIVE) -> pa.Schema:
+    return merge_schemas(current, incoming, _spec(evolution))
+
+
+# --- what a dataset may be made of ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", 'a"b', "select", "é", "日本", "rowid", "data", " ", "\n", "x" * 3_000, "a\x00b"]
+)
+def test_a_column_may_have_any_name(name: str) -> None:
+    """Column names are any non-empty UTF-8."""
+    check_schema(_schema((name, pa.int64())), NO_KEY)
+
+
+def test_a_column_without_a_name_is_refused() -> None:
+    """Columns match by name, so every column has one."""
+    _mismatch(check_schema, _schema(("", pa.int64())), NO_KEY)
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("a", "a"), ("ts", "x"), ("É", "é")])
+def test_column_names_are_unique_ignoring_case(names: tuple[str, str]) -> None:
+    """DuckDB silently renames ``A`` beside ``a``, so twins are refused, in any alphabet, and both are named."""
+    schema = _schema(("TS", pa.int64())) if names[0] == "ts" else _schema(*((name, pa.int64()) for name in names))
+    refusal = _mismatch(check_schema, schema, NO_KEY)
+    assert refusal.details["column"] == ("TS" if names[0] == "ts" else names[1])
+
+
+@pytest.mark.parametrize(
+    "data_type",
+    [
+        pa.float16(),
+        pa.decimal256(50, 2),
+        pa.decimal128(5, -1),
+        pa.dense_union([pa.field("a", pa.int8())]),
+        pa.sparse_union([pa.field("a", pa.int8())]),
+        pa.struct([]),
+        pa.list_(pa.float16()),
+    ],
+    ids=str,
+)
+def test_types_without_a_storage_form_are_refused_by_name(data_type: pa.DataType) -> None:
+    """A type that could not be read back is ``type_unsupported``, with column and type, before any data is sent."""
+    with pytest.raises(InvalidInputError) as caught:
+        check_schema(_schema(("x", data_type)), NO_KEY)
+    assert caught.value.kind == "type_unsupported"
+    assert caught.value.details == {"column": "x", "type": str(data_type)}
+
+
+def test_a_column_is_not_named_like_a_part_of_the_key() -> None:
+    """Reads add the key as columns, so a column of that name, in any case, is refused."""
+    key = PartitionKey.parse({"Region": "eu"})
+    check_schema(_schema(("regions", pa.string())), key)
+    assert _mismatch(check_schema, _schema(("rEGION", pa.string())), key).details == {"column": "rEGION"}
+
+
+def test_a_name_that_is_not_utf8_is_refused() -> None:
+    """Nothing checks the names in an IPC schema; one that no text can spell is refused, not a crash."""
+    message = _schema(("aaaa", pa.int64())).serialize().to_pybytes().replace(b"aaaa", b"\xff\xfe\xfd\xfc")
+    _mismatch(check_schema, pa.ipc.read_schema(pa.py_buffer(message)), NO_KEY)
+
+
+# --- the timestamp column -------------------------------------------------------------------------------------------
+
+
+def test_the_only_timestamp_is_the_timestamp_column() -> None:
+    """With one candidate nothing needs to be said, in any unit and zone."""
+    for data_type in (pa.timestamp("s"), pa.timestamp("ns", "Europe/Berlin")):
+        assert pick_timestamp_column(pa.schema([("x", pa.int64()), ("when", data_type)]), None) == "when"
+
+
+def test_several_timestamps_must_be_decided() -> None:
+    """With more candidates, or none, the column must be named, and it must be one of them."""
+    two = pa.schema([("a", pa.timestamp("us")), ("b", pa.timestamp("us")), ("c", pa.int64())])
+    assert pick_timestamp_column(two, "b") == "b"
+    assert "['a', 'b']" in str(_mismatch(pick_timestamp_column, two, None))
+    for wanted in ("c", "d", "A", ""):
+        _mismatch(pick_timestamp_column, two, wanted)
+    _mismatch(pick_timestamp_column, pa.schema([("c", pa.int64())]), None)
+    _mismatch(pick_timestamp_column, pa.schema([]), None)
+
+
+# --- evolution ------------------------------------------------------------------------------------------------------
+
+SIGNED = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
+UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
+FLOATS = [pa.float32(), pa.float64()]
+ZONELESS = [pa.timestamp(unit) for unit in ("s", "ms", "us")]
+ZONED = [pa.timestamp(unit, "UTC") for unit in ("s", "ms", "us")]
+NANOSECONDS = [pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.timestamp("us", "Europe/Berlin")]
+TYPES = [*SIGNED, *UNSIGNED, *FLOATS, *ZONELESS, *ZONED, *NANOSECONDS, pa.bool_(), pa.string()]
+# One step wider, as PROTOCOL 3 lists them; what can be reached by steps is a widening.
+STEPS = {
+    *(pair for family in (SIGNED, UNSIGNED, FLOATS, ZONELESS, ZONED) for pair in pairwise(family)),
+    *zip(UNSIGNED, SIGNED[1:], strict=False),
+}
+
+
+def _reaches(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    return narrow == wide or any(_reaches(step, wide) for start, step in STEPS if start == narrow)
+
+
+@pytest.mark.parametrize(("have", "sent"), list(product(TYPES, TYPES)), ids=str)
+def test_types_widen_without_loss_or_not_at_all(have: pa.DataType, sent: pa.DataType) -> None:
+    """A wider type widens the column, a narrower one is taken into it, and any other is refused with both types."""
+    current, incoming = _schema(("x", have)), _schema(("x", sent))
+    if _reaches(sent, have):
+        assert _merged(current, incoming) is current
+    elif _reaches(have, sent):
+        assert _merged(current, incoming) == incoming
+    else:
+        refusal = _mismatch(_merged, current, incoming)
+        assert refusal.details == {"column": "x", "put_type": str(sent), "dataset_type": str(have)}
+
+
+def test_large_and_plain_texts_are_the_same() -> None:
+    """The form of a text is the sender's business: neither changes the dataset."""
+    plain, large = _schema(("x", pa.string())), _schema(("x", pa.large_string()))
+    assert _merged(plain, large) is plain
+    assert _merged(large, plain) is large
+    assert _merged(plain, large, Evolution.NONE) is plain
+
+
+def test_a_new_nullable_column_is_added_at_the_end() -> None:
+    """Older rows have no value for it: they are null."""
+    current = _schema(("a", pa.int8())).with_metadata({"k": "v"})
+    merged = _merged(current, _schema(("b", pa.string()), ("a", pa.int8())))
+    assert merged.names == ["ts", "a", "b"]
+    assert merged.metadata == {b"k": b"v"}
+
+
+def test_a_new_column_cannot_be_not_null() -> None:
+    """Older rows have no value for it, so it must be nullable."""
+    incoming = _schema(pa.field("b", pa.string(), nullable=False))
+    assert _mismatch(_merged, _schema(), incoming).details == {"column": "b"}
+
+
+def test_older_producers_go_on() -> None:
+    """A put without a nullable column changes nothing: the column is null in its rows."""
+    current = _schema(("a", pa.int8()), ("b", pa.string()))
+    assert _merged(current, _schema()) is current
+    assert _merged(current, _schema(("b", pa.string())), Evolution.NONE) is current
+
+
+def test_what_is_not_null_cannot_be_left_out() -> None:
+    """A column that is declared not null, and the timestamp column, must be sent."""
+    current = _schema(pa.field("a", pa.int8(), nullable=False))
+    assert _mismatch(_merged, current, _schema()).details == {"column": "a"}
+    no_time = pa.schema([pa.field("a", pa.int8(), nullable=False)])
+    assert _mismatch(_merged, current, no_time).details == {"column": "ts"}
+
+
+def test_nullability_is_never_given_up() -> None:
+    """A nullable column cannot be sent into one that is not null; the other way changes nothing."""
+    strict, loose = _schema(pa.field("a", pa.int8(), nullable=False)), _schema(("a", pa.int8()))
+    _mismatch(_merged, strict, loose)
+    assert _merged(loose, strict) is loose
+    wider = _merged(strict, _schema(pa.field("a", pa.int16(), nullable=False)))
+    assert wider.field("a") == pa.field("a", pa.int16(), nullable=False)
+
+
+def test_a_new_column_is_no_twin_of_an_old_one() -> None:
+    """Names are unique ignoring case, across evolution too."""
+    refusal = _mismatch(_merged, _schema(("a", pa.int8())), _schema(("A", pa.int8())))
+    assert refusal.details == {"column": "A"}
+
+
+def test_new_columns_are_no_twins_of_each_other() -> None:
+    """A put cannot bring twins: its own schema is checked first."""
+    _mismatch(check_schema, _schema(("b", pa.int8()), ("B", pa.int8())), NO_KEY)
+
+
+def test_the_order_of_columns_does_not_count() -> None:
+    """Columns match by name."""
+    current = _schema(("a", pa.int8()), ("b", pa.string()))
+    assert _merged(current, pa.schema(list(reversed(list(current))))) is current
+
+
+@pytest.mark.parametrize("field", [("a", pa.int16()), ("b", pa.int8())], ids=["wider", "new"])
+def test_a_dataset_may_forbid_evolution(field: tuple[str, pa.DataType]) -> None:
+    """With ``evolution: none`` neither a wider nor a new column comes in, and the column is named."""
+    refusal = _mismatch(_merged, _schema(("a", pa.int8())), _schema(field), Evolution.NONE)
+    assert refusal.details["column"] == field[0]
+
+
+def test_a_narrower_put_needs_no_evolution() -> None:
+    """What fits the schema as it is may come even where nothing may change."""
+    current = _schema(("a", pa.int16()))
+    assert _merged(current, _schema(("a", pa.int8())), Evolution.NONE) is current
+
+
+FIELDS = st.builds(pa.field, st.sampled_from("abAB"), st.sampled_from(TYPES[:12]), nullable=st.booleans())
+SCHEMAS = st.lists(FIELDS, max_size=4, unique_by=lambda field: field.name.lower()).map(lambda fields: _schema(*fields))
+
+
+@given(current=SCHEMAS, incoming=SCHEMAS)
+def test_merging_is_idempotent_and_never_narrows(current: pa.Schema, incoming: pa.Schema) -> None:
+    """After a merge both schemas can be sent for ever, and no column was lost, narrowed or made not null."""
+    try:
+        merged = _merged(current, incoming)
+    except TimestoreError as exc:
+        kind = exc.kind
+    else:
+        kind = ""
+    assume(not kind or kind != "schema_mismatch")
+    assert not kind
+    check_schema(merged, NO_KEY)
+    assert _merged(merged, incoming) is merged
+    assert _merged(merged, current) is merged
+    assert merged.names[: len(current)] == current.names
+    assert set(merged.names) == {*current.names, *incoming.names}
+    for field in current:
+        assert merged.field(field.name).nullable == field.nullable
+        assert _reaches(field.type, merged.field(field.name).type)
+    for field in incoming:
+        assert _reaches(field.type, merged.field(field.name).type)
+
+
+def test_every_put_of_a_dataset_has_the_same_key_names() -> None:
+    """The first append fixes the key's names; another set is refused, with both."""
+    check_key_names(("region", "site"), PartitionKey.parse({"site": "1", "region": "eu"}), "cpu")
+    check_key_names((), NO_KEY, "cpu")
+    for key in (NO_KEY, PartitionKey.parse({"region": "eu"}), PartitionKey.parse({"Region": "eu", "site": "1"})):
+        refusal = _mismatch(check_key_names, ("region", "site"), key, "cpu")
+        assert refusal.details == {"expected": "['region', 'site']", "actual": str(list(key.names))}

@@ -1,0 +1,58 @@
+"""Routed batches, in memory or in a spill file: Arrow IPC messages in a file of the put's own."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Segment:
+    """A routed batch that several partitions have rows of. It takes memory until it is spilled or all are written.
+
+    Guarded by the lock of the ``Budget``.
+    """
+
+    batch: pa.RecordBatch  # once spilled, mapped from the spill file
+    bytes: int
+    total_rows: int
+    rows_left: int  # rows that are not written yet
+    parts_out: int = 0  # parts that the writers have
+    spilling: bool = False
+    mapping: mmap.mmap | None = None  # once spilled
+
+    def let_pages_go(self) -> None:
+        """Give the pages of a spilled batch back to the kernel; they come again when they are read."""
+        if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+
+
+class SpillFile:
+    """The spill file of one put. Thread safe; the file exists from the first spill until ``close``."""
+
+    def __init__(self, *, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, mmap.mmap]:
+        """Write a batch and return it as mapped from the file, with its mapping. Raises ``OSError``."""
+        message = batch.serialize()
+        padding = -message.size % mmap.ALLOCATIONGRANULARITY  # a mapping starts at a page
+        with self._lock, self._path.open("ab") as file:
+            offset = self._bytes
+            file.write(message)
+            file.write(bytes(padding))
+            self._bytes += message.size + padding
+        with self._path.open("rb") as file:
+            mapping = mmap.mmap(file.fileno(), message.size, offset=offset, access=mmap.ACCESS_READ)
+        return pa.ipc.read_record_batch(pa.py_buffer(mapping), batch.schema), mapping
+
+    def close(self) -> None:
+        """Remove the file. Batches that are still mapped stay readable."""
+        if self._bytes:
+            self._path.unlink(missing_ok=True)
