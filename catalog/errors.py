@@ -51,7 +51,7 @@ def _translate(exc: psycopg.Error) -> Exception:
             return error("disk_full", "the catalog's disk is full; free space there, then send this again")
         case pg.InsufficientPrivilege():
             return error(
-                "permission_denied",
+                "catalog_unavailable",
                 "the catalog's user may not do this; grant it CREATE on the database, or make it the schema's owner",
             )
         case _ if isinstance(exc, _BUSY) or is_disconnect(exc):

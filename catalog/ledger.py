@@ -40,8 +40,9 @@ class Ledger:
         self._known_migration = newest_migration()
 
     def identity(self) -> CatalogIdentity:
-        [(catalog_id, incarnation)] = self._connections.write("read_identity")
-        return CatalogIdentity(catalog_id=catalog_id, incarnation=incarnation)
+        """Return who this catalog is."""
+        [(catalog_id, incarnation, has_files)] = self._connections.write("read_identity")
+        return CatalogIdentity(catalog_id=catalog_id, incarnation=incarnation, has_files=has_files)
 
     def start_lease(self, *, address: str, software_version: str, lease_s: float) -> None:
         self._connections.write(
@@ -60,10 +61,14 @@ class Ledger:
         rows = self._connections.write("find_dataset", {"name": name})
         return dataset_from_row(rows[0]) if rows else None
 
-    def find_append(self, dataset_id: int, idempotency_key: str) -> KnownAppend | None:
-        """Find what an idempotency key stands for; None while it is free."""
-        rows = self._connections.write("find_append", {"dataset_id": dataset_id, "idempotency_key": idempotency_key})
-        return KnownAppend.from_row(rows[0]) if rows else None
+    def find_for_put(self, name: str, idempotency_key: str) -> tuple[Dataset | None, KnownAppend | None]:
+        """Find a dataset like ``find_dataset``, and what an idempotency key stands for in it; None while it is free."""
+        rows = self._connections.write("find_for_put", {"name": name, "idempotency_key": idempotency_key})
+        if not rows:
+            return None, None
+        *dataset, state, fingerprint, receipt = rows[0]
+        known = KnownAppend.from_row((state, fingerprint, receipt)) if state is not None else None
+        return dataset_from_row(tuple(dataset)), known
 
     def record_intents(self, intents: Sequence[Intent]) -> None:
         """Record files that are about to be written; must return before their first byte."""

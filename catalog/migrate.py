@@ -48,8 +48,8 @@ def newest_migration() -> int:
 def migrate(dsn: str, schema: str) -> list[Migration]:
     """Bring a schema up to date and return what was applied; any number of servers may call this at once.
 
-    Creates the schema if it is missing. Raises ``catalog_unavailable``, ``permission_denied``, or ``fenced`` when the
-    catalog is newer than this version.
+    Creates the schema if it is missing. Raises ``catalog_unavailable``, or ``fenced`` when the catalog is newer
+    than this version.
     """
     with translated(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_CLASS, schema))

@@ -29,6 +29,7 @@ class CatalogIdentity:
 
     catalog_id: UUID
     incarnation: UUID
+    has_files: bool  # whether a file was ever published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

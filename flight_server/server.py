@@ -58,6 +58,36 @@ class FlightDoor(flight.FlightServerBase):
             rows, size = sum(part.rows for part in plan.parts), sum(part.bytes for part in plan.parts)
             return flight.FlightInfo(plan.schema, descriptor, endpoints, rows, size)
 
+    def get_schema(
+        self,
+        context: flight.ServerCallContext,
+        descriptor: flight.FlightDescriptor,
+    ) -> flight.SchemaResult:
+        """Return the schema that a read has."""
+        with answering("get_schema"):
+            return flight.SchemaResult(self._reads.schema(_parse_read(descriptor)))
+
+    def list_flights(
+        self,
+        context: flight.ServerCallContext,
+        criteria: bytes,
+    ) -> Iterator[flight.FlightInfo]:
+        """Refuse: datasets are listed by the action ``list_datasets``."""
+        with answering("list_flights"):
+            raise error("unsupported", "flights cannot be listed yet; use the action list_datasets")
+            yield  # a generator, as pyarrow wants one
+
+    def do_exchange(
+        self,
+        context: flight.ServerCallContext,
+        descriptor: flight.FlightDescriptor,
+        reader: flight.MetadataRecordBatchReader,
+        writer: flight.MetadataRecordBatchWriter,
+    ) -> None:
+        """Refuse: there is nothing to exchange."""
+        with answering("do_exchange"):
+            raise error("unsupported", "do_exchange is not used here; append with do_put, read with do_get")
+
     def do_get(
         self,
         context: flight.ServerCallContext,

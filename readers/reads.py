@@ -63,6 +63,12 @@ class Reads:
         )
         return ReadPlan(schema=schema, parts=[_part(ticket, run) for run in runs])
 
+    def schema(self, descriptor: ReadDescriptor) -> pa.Schema:
+        """Return the schema of a read without planning it; raises like ``plan``."""
+        dataset = self._manifests.dataset(descriptor.dataset)
+        version = self._manifests.resolve(dataset, descriptor.as_of)
+        return self._result_schema(dataset, version, descriptor.selection)
+
     def open(self, ticket: Ticket) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Resolve a ticket and return its schema and rows; raises like ``plan``."""
         dataset = self._manifests.dataset(ticket.dataset)
@@ -108,8 +114,7 @@ class Reads:
         wanted = [name for name in schema.names if file_schema.get_field_index(name) >= 0]
         cut = _Cut.of(selection, item)
         needed = wanted if not cut or timestamp_column in wanted else [*wanted, timestamp_column]
-        if not needed:
-            needed = [timestamp_column]  # the rows count even where no column of theirs is asked for
+        needed = needed or [timestamp_column]  # older files may have none of the columns: their rows are nulls
         key = JsonObject.parse(item.key.encode(), what="key").all_texts() if selection.with_key else {}
         for batch in reader.batches(path, file_schema, needed):
             kept = cut.apply(batch, timestamp_column) if cut else batch

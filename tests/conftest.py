@@ -1,3 +1,3 @@
 """Fixtures live in tests/fixtures, one file each for what they give."""
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.server"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.proxy", "tests.fixtures.server"]

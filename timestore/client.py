@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -77,7 +77,7 @@ class Client:
             dataset=dataset,
             key=PartitionKey.parse(key or {}),
             idempotency_key=idempotency_key,
-            landing=Landing(landing),
+            landing=_landing(landing),
             create=_create_options(create),
         )
         try:
@@ -172,10 +172,10 @@ class Client:
         writer, answers = self._flight.do_put(flight.FlightDescriptor.for_command(descriptor.to_command()), data.schema)
         try:
             receipt = _send(writer, answers, data)
-        except flight.FlightError:
-            raise
-        except pa.ArrowException:
-            writer.close()  # a stream that the server ended says why when it is closed
+        except BaseException:
+            # The server refuses a stream without an end marker; what it says of that is not what went wrong.
+            with suppress(pa.ArrowException):
+                writer.close()
             raise
         writer.close()
         if receipt is None:
@@ -205,7 +205,7 @@ def _send(
     rows = 0
     for batch in data:
         for start in range(0, batch.num_rows, BATCH_ROWS):
-            writer.write_batch(batch.slice(start, BATCH_ROWS))
+            _write_batch(writer, batch.slice(start, BATCH_ROWS))
         rows += batch.num_rows
     writer.write_metadata(canonical_json({"end": True, "rows": rows}).encode())
     writer.done_writing()
@@ -215,6 +215,25 @@ def _send(
         if fields["type"] == "receipt":
             receipt = Receipt.from_json(fields)
     return receipt
+
+
+def _write_batch(writer: flight.FlightStreamWriter, batch: pa.RecordBatch) -> None:
+    try:
+        writer.write_batch(batch)
+    except flight.FlightError:
+        raise
+    except pa.ArrowException:
+        writer.close()  # a stream that the server ended says why when it is closed
+        raise
+
+
+def _landing(name: str) -> Landing:
+    try:
+        return Landing(name)
+    except ValueError as exc:
+        raise error(
+            "descriptor_invalid", f"the landing {name!r} is not one of {[str(form) for form in Landing]}"
+        ) from exc
 
 
 def _as_reader(data: Any) -> pa.RecordBatchReader:

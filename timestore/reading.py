@@ -32,6 +32,8 @@ class Selection:
     def from_json(cls, fields: JsonObject) -> Selection:
         """Take the fields of a selection; raises ``descriptor_invalid`` or ``name_invalid``."""
         columns = fields.texts("columns")
+        if columns == []:
+            raise error("descriptor_invalid", "columns is empty; name at least one column, or leave it out for all")
         start, end = fields.text("from"), fields.text("to")
         return cls(
             key=PartitionKey.parse(fields.text_map("key") or {}),

@@ -160,7 +160,7 @@ class Service:
         if self._settings.catalog_dsn is not None:
             return self._settings.catalog_dsn.get_secret_value()
         assert self._postgres is not None  # started before anything asks
-        return self._postgres.dsn
+        return self._postgres.private_dsn
 
     def _start_lease(self, ledger: Ledger) -> None:
         lease_s = self._settings.lease_s
@@ -228,7 +228,12 @@ def _fence(ledger: Ledger, store: Store) -> TimestoreError | None:
     """Return why nothing may be committed to this storage; None if it is this catalog's."""
     identity = ledger.identity()
     try:
-        claim_root(store, catalog_id=identity.catalog_id, incarnation=identity.incarnation)
+        claim_root(
+            store,
+            catalog_id=identity.catalog_id,
+            incarnation=identity.incarnation,
+            is_new=not identity.has_files,
+        )
     except TimestoreError as failure:
         log.warning("storage.foreign", error=failure.message)
         return failure

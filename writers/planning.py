@@ -39,11 +39,10 @@ class Planner:
         The idempotency key comes first, so that a retry works after the schema has moved on. Raises
         ``idempotency_abandoned``, ``dataset_exists``, ``name_invalid``, ``schema_mismatch`` or ``type_unsupported``.
         """
-        dataset = self._ledger.find_dataset(descriptor.dataset)
+        dataset, known = self._ledger.find_for_put(descriptor.dataset, idempotency_key)
         if dataset is None:
             return _plan_creation(descriptor, schema)
         _check_spelling(dataset, descriptor.dataset)
-        known = self._ledger.find_append(dataset.dataset_id, idempotency_key)
         if known is not None:
             return PutPlan(spec=dataset.spec, commit=None, schema_version=dataset.schema_version, known=known)
         if descriptor.create is not None:

@@ -13,11 +13,6 @@ from catalog.embedded.errors import StartFailedError
 
 DATABASE = "timestore"
 
-_OUTRANKED = (
-    "If variables of libpq are set, try without them: PGPASSWORD outranks the passfile, PGSSLMODE can ask for TLS, "
-    "which Postgres on 127.0.0.1 does not offer here."
-)
-
 
 def ensure_database(conninfo: str, *, deadline: Deadline) -> None:
     """Create the database unless it exists: a kill may have come between initdb and here.
@@ -31,4 +26,4 @@ def ensure_database(conninfo: str, *, deadline: Deadline) -> None:
             if found is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
     except psycopg.Error as exc:
-        raise StartFailedError(f"Postgres runs but does not serve: {exc}. {_OUTRANKED}") from exc
+        raise StartFailedError(f"Postgres runs but does not serve: {exc}") from exc

@@ -103,8 +103,23 @@ class EmbeddedPostgres:
             raise RuntimeError("the embedded Postgres has no DSN before its first start")
         return self._dsn(port=self._postmaster.port)
 
+    @property
+    def private_dsn(self) -> str:
+        """Return how we connect ourselves: with the secret, because PGPASSWORD would outrank the passfile.
+
+        :raises RuntimeError: it was never started.
+        """
+        return make_conninfo(self.dsn, password=self._layout.read_password())
+
     def _dsn(self, *, port: int) -> str:
-        return make_conninfo(host=HOST, port=port, user=SUPERUSER, dbname=DATABASE, passfile=str(self._layout.passfile))
+        return make_conninfo(
+            host=HOST,
+            port=port,
+            user=SUPERUSER,
+            dbname=DATABASE,
+            passfile=str(self._layout.passfile),
+            sslmode="disable",  # PGSSLMODE may ask for what a Postgres on 127.0.0.1 does not offer
+        )
 
     def _refuse_misuse(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -131,7 +146,8 @@ class EmbeddedPostgres:
                 deadline=deadline,
             )
         try:
-            ensure_database(self._dsn(port=postmaster.port), deadline=deadline)
+            own = make_conninfo(self._dsn(port=postmaster.port), password=self._layout.read_password())
+            ensure_database(own, deadline=deadline)
         except BaseException:
             end(postmaster.process, patience_s=0.0)
             raise

@@ -24,6 +24,10 @@ class Layout:
         """The password of the superuser, in libpq's format, 0600."""
         return self.directory / "passfile"
 
+    def read_password(self) -> str:
+        """Return the password that the passfile has."""
+        return self.passfile.read_text(encoding="ascii").strip().rsplit(":", 1)[1]
+
     @property
     def log(self) -> Path:
         """What initdb and Postgres print; bounded."""

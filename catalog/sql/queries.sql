@@ -1,8 +1,8 @@
 -- Every statement the catalog sends, by name. `%(name)s` are parameters.
 
 -- name: read_identity
--- Who this catalog is.
-SELECT catalog_id, incarnation FROM catalog_identity;
+-- Who this catalog is, and whether any storage has files of its.
+SELECT catalog_id, incarnation, EXISTS (SELECT FROM holders WHERE form <> 'inline') FROM catalog_identity;
 
 -- name: read_safety
 -- The settings without which a commit could be lost.
@@ -47,6 +47,17 @@ SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length,
 FROM datasets d
 JOIN dataset_heads h USING (dataset_id)
 JOIN schema_versions s USING (dataset_id, schema_version)
+WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
+
+-- name: find_for_put
+-- A live dataset as in find_dataset, with what an idempotency key stands for in it: all that a put asks at first.
+SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
+       d.key_names, d.created_at, h.version, h.schema_version, h.history_floor, s.arrow_schema,
+       a.state, a.fingerprint, a.receipt
+FROM datasets d
+JOIN dataset_heads h USING (dataset_id)
+JOIN schema_versions s USING (dataset_id, schema_version)
+LEFT JOIN appends a ON a.dataset_id = d.dataset_id AND a.idempotency_key = %(idempotency_key)s
 WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
 
 -- name: list_datasets

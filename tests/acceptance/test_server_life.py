@@ -108,7 +108,7 @@ def test_kill_at_any_moment(server_process: StartProcess, victims: str, delay_s:
 
 
 def test_second_server_is_refused(server_process: StartProcess) -> None:
-    """A second server on one data directory exits 3 and prints how to join the first one's catalog, without a secret."""
+    """A second server on a data directory exits 3 and prints how to join the first one's catalog, without a secret."""
     server = server_process()
 
     second = _serve("--data-dir", str(server.data_dir), "--port", "0")

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from readers.forms import storage_form, timestamp_values
@@ -41,6 +41,7 @@ def test_a_form_brings_its_type_back(data_type: pa.DataType) -> None:
     assert restored.equals(column.combine_chunks())
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
     unit=st.sampled_from(["s", "ms", "us", "ns"]),

@@ -5,7 +5,7 @@ import unicodedata
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from storage.paths import data_file_path
@@ -60,6 +60,7 @@ def _is_safe(path: str) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(dataset=NAMES, parts=PARTS, window=WINDOWS)
 @example(dataset="a", parts={"k": ".."}, window=DAY)
 @example(dataset="a" * 128, parts={"b" * 128: "ä" * 128}, window=DAY)
@@ -74,6 +75,7 @@ def test_a_path_stays_inside_the_root(dataset: str, parts: dict[str, str], windo
     assert len(path.split("/")) == len(parts) + 3
 
 
+@settings(deadline=None)
 @given(one=PARTS, other=PARTS)
 @example(one={"k": "a b"}, other={"k": "a_b"})
 @example(one={"k": "a b"}, other={"k": "a+b"})
@@ -101,6 +103,7 @@ def test_no_value_imitates_a_long_one() -> None:
     assert _path({"k": cut.removeprefix("k=")}) != _path(long)
 
 
+@settings(deadline=None)
 @given(dataset=NAMES, value=VALUES, window=WINDOWS)
 def test_a_path_reads_like_its_partition(dataset: str, value: str, window: TimeWindow) -> None:
     """Plain values stand in the path as they are, and everything else only percent-encoded."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timestore.datasets import Bounds, CreateOptions, Evolution, Order
@@ -65,7 +65,7 @@ PUTS = st.builds(
 SELECTIONS = st.builds(
     Selection,
     key=KEYS,
-    columns=st.none() | st.lists(TEXTS, max_size=3).map(tuple),
+    columns=st.none() | st.lists(TEXTS, min_size=1, max_size=3).map(tuple),
     start=st.none() | MOMENTS,
     end=st.none() | MOMENTS,
     with_key=st.booleans(),
@@ -84,18 +84,21 @@ TICKETS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(put=PUTS)
 def test_a_put_descriptor_survives_its_command(put: PutDescriptor) -> None:
     """What a client encodes is what the server parses, field by field."""
     assert parse_put_command(put.to_command(), {}) == put
 
 
+@settings(deadline=None)
 @given(read=READS)
 def test_a_read_descriptor_survives_its_command(read: ReadDescriptor) -> None:
     """What a reader asks for is what the server understands."""
     assert ReadDescriptor.parse_command(read.to_command()) == read
 
 
+@settings(deadline=None)
 @given(ticket=TICKETS)
 def test_a_ticket_survives_its_bytes(ticket: Ticket) -> None:
     """A ticket that comes back is the one that was handed out."""
@@ -232,6 +235,7 @@ WRONG_PUT_FIELDS: list[dict[str, object]] = [
 WRONG_READ_FIELDS: list[dict[str, object]] = [
     {"columns": "a"},
     {"columns": [1]},
+    {"columns": []},
     {"from": "noon"},
     {"to": 3},
     {"version": -1},
@@ -380,12 +384,14 @@ def _parsed_or_refused(call: Callable[[], object], kind: type) -> None:
     assert isinstance(outcome, kind) or outcome in ("descriptor_invalid", "name_invalid")
 
 
+@settings(deadline=None)
 @given(body=BODIES, headers=HEADERS)
 def test_any_put_command_is_parsed_or_refused(body: bytes, headers: dict[str, str]) -> None:
     """Whatever bytes come as CMD, with whatever headers, the outcome is a descriptor or a refusal by kind."""
     _parsed_or_refused(lambda: parse_put_command(body, headers), PutDescriptor)
 
 
+@settings(deadline=None)
 @given(path=st.lists(st.binary(max_size=9) | st.sampled_from([b"cpu", b"a=1"]), max_size=3), headers=HEADERS)
 def test_any_put_path_is_parsed_or_refused(path: list[bytes], headers: dict[str, str]) -> None:
     """Whatever bytes come as PATH, the outcome is a descriptor or a refusal by kind."""
@@ -393,6 +399,7 @@ def test_any_put_path_is_parsed_or_refused(path: list[bytes], headers: dict[str,
     _parsed_or_refused(lambda: ReadDescriptor.parse_path(path), ReadDescriptor)
 
 
+@settings(deadline=None)
 @given(body=BODIES)
 def test_any_read_or_ticket_is_parsed_or_refused(body: bytes) -> None:
     """Whatever bytes come as the descriptor of a read or as a ticket, the outcome is a value or a refusal by kind."""

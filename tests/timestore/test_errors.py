@@ -3,7 +3,7 @@
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timestore.errors import (
@@ -101,6 +101,7 @@ def test_an_unknown_kind_counts_as_internal() -> None:
     assert decoded.spec is KINDS["internal"]
 
 
+@settings(deadline=None)
 @given(message=st.text(), name=st.text(max_size=5), value=st.text())
 def test_any_text_can_be_told(message: str, name: str, value: str) -> None:
     """Whatever texts a refusal quotes, it can be encoded; what is valid Unicode comes back."""
@@ -127,12 +128,14 @@ def test_an_error_stays_small_enough_to_be_told() -> None:
     assert len(encode_status(failure)) <= 3_000
 
 
+@settings(deadline=None)
 @given(garbage=st.binary(max_size=200))
 def test_garbage_is_not_one_of_our_errors(garbage: bytes) -> None:
     """Bytes that nobody encoded give None."""
     assert decode_status(garbage) is None
 
 
+@settings(deadline=None)
 @given(garbage=st.binary(min_size=1, max_size=50), detail=st.sampled_from(["ErrorInfo", "RetryInfo"]))
 def test_a_garbled_detail_is_not_one_of_our_errors(garbage: bytes, detail: str) -> None:
     """A status whose detail does not parse gives None or an error, and raises nothing."""

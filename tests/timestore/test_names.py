@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timestore.errors import InvalidInputError
@@ -29,6 +29,7 @@ def _refused(call, *arguments) -> InvalidInputError:
     return caught.value
 
 
+@settings(deadline=None)
 @given(name=st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,127}", fullmatch=True))
 def test_a_name_of_the_protocol_is_taken_as_it_is(name: str) -> None:
     """A letter, then up to 127 letters, digits, underscores and hyphens: for datasets and key parts alike."""
@@ -43,6 +44,7 @@ def test_other_names_are_refused(name: str) -> None:
     _refused(PartitionKey.parse, {name: "x"})
 
 
+@settings(deadline=None)
 @given(name=st.text(max_size=6))
 def test_any_text_is_a_name_or_refused(name: str) -> None:
     """Every text is taken if it is of the protocol's form, and otherwise refused as ``name_invalid``."""
@@ -53,6 +55,7 @@ def test_any_text_is_a_name_or_refused(name: str) -> None:
         _refused(parse_dataset_name, name)
 
 
+@settings(deadline=None)
 @given(value=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30))
 def test_any_normalized_text_is_a_key_value(value: str) -> None:
     """Any Unicode in NFC without control characters is a value, whatever it means to a file system."""
@@ -110,6 +113,7 @@ def test_a_refusal_of_long_names_stays_short(names: list[str]) -> None:
     _refused(PartitionKey.parse, dict.fromkeys(names, "v"))
 
 
+@settings(deadline=None)
 @given(text=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=256))
 def test_an_idempotency_key_is_printable_ascii(text: str) -> None:
     """1 to 256 bytes of printable ASCII are taken as they are."""
@@ -122,6 +126,7 @@ def test_other_idempotency_keys_are_refused(text: str) -> None:
     _refused(parse_idempotency_key, text)
 
 
+@settings(deadline=None)
 @given(first=st.text(max_size=300))
 def test_any_text_is_an_idempotency_key_or_refused(first: str) -> None:
     """Every text is taken or refused as ``name_invalid``, by the rule alone."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timestore.json_object import canonical_json
@@ -34,12 +34,14 @@ RECEIPTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(receipt=RECEIPTS)
 def test_a_receipt_survives_json(receipt: Receipt) -> None:
     """A receipt that was written as JSON and read again is the same receipt."""
     assert Receipt.from_json(json.loads(canonical_json(receipt.as_json()))) == receipt
 
 
+@settings(deadline=None)
 @given(receipt=RECEIPTS)
 def test_a_replay_differs_in_replayed_alone(receipt: Receipt) -> None:
     """The receipt of a retry is the first one, but for ``replayed``."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from timestore.errors import InvalidInputError
@@ -47,6 +47,7 @@ def _model(text: str, moment: datetime) -> tuple[datetime, datetime]:
     return start, start + length
 
 
+@settings(deadline=None)
 @given(text=st.sampled_from(SPELLINGS), instant_s=INSTANTS)
 @example(text="year", instant_s=MIN_INSTANT_S)
 @example(text="year", instant_s=MAX_INSTANT_S - 1)
@@ -66,6 +67,7 @@ def test_an_instant_lies_in_the_window_that_the_calendar_says(text: str, instant
     assert window.start_s <= instant_s < window.end_s
 
 
+@settings(deadline=None)
 @given(text=st.sampled_from(SPELLINGS), instant_s=st.integers(MIN_INSTANT_S + 400 * 86_400, MAX_INSTANT_S - 1))
 def test_windows_lie_end_to_end(text: str, instant_s: int) -> None:
     """Every instant of a window lies in it, and the one before its start in the window that ends there."""
@@ -119,6 +121,7 @@ def test_a_refused_window_can_be_told_to_the_client() -> None:
         assert len(encode_status(caught.value)) <= 3_000
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=8))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     """No text does anything else than parse or raise ``descriptor_invalid``."""
@@ -129,6 +132,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     assert outcome in (text, "descriptor_invalid")
 
 
+@settings(deadline=None)
 @given(text=st.sampled_from(SPELLINGS), instant_s=INSTANTS)
 @example(text="366d", instant_s=MIN_INSTANT_S)
 def test_a_path_part_has_sixteen_digits_and_sorts_like_time(text: str, instant_s: int) -> None:
@@ -159,6 +163,7 @@ FIRST, LAST = datetime(1, 1, 3), datetime(9999, 12, 29)  # noqa: DTZ001 - hypoth
 MOMENTS = st.datetimes(FIRST, LAST, timezones=ZONES)
 
 
+@settings(deadline=None)
 @given(moment=MOMENTS)
 def test_instants_survive_their_text(moment: datetime) -> None:
     """An instant of any zone, with microseconds, comes back from its text, which is in UTC."""
@@ -167,6 +172,7 @@ def test_instants_survive_their_text(moment: datetime) -> None:
     assert parse_instant(text) == moment
 
 
+@settings(deadline=None)
 @given(instant_s=INSTANTS)
 def test_seconds_survive_a_datetime(instant_s: int) -> None:
     """Seconds to datetime and back loses nothing."""

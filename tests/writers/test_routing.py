@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timestore.errors import InvalidInputError
@@ -53,6 +53,7 @@ def _split(batch: pa.RecordBatch, unit: str, length: str, max_windows: int = 1_0
     return router.split(batch, np.array(batch.column("ts").view(pa.int64()).to_pylist(), np.int64))
 
 
+@settings(deadline=None)
 @given(case=CASES)
 def test_pieces_are_what_row_by_row_gives(case: tuple[str, str, list[int]]) -> None:
     """For any stamps in any unit, sorted or not: one piece per window, oldest first, its rows in their order."""

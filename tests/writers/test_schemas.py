@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from timestore.datasets import DatasetSpec, Evolution
@@ -233,6 +233,7 @@ FIELDS = st.builds(pa.field, st.sampled_from("abAB"), st.sampled_from(TYPES[:12]
 SCHEMAS = st.lists(FIELDS, max_size=4, unique_by=lambda field: field.name.lower()).map(lambda fields: _schema(*fields))
 
 
+@settings(deadline=None)
 @given(current=SCHEMAS, incoming=SCHEMAS)
 def test_merging_is_idempotent_and_never_narrows(current: pa.Schema, incoming: pa.Schema) -> None:
     """After a merge both schemas can be sent for ever, and no column was lost, narrowed or made not null."""

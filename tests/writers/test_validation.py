@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timestore.datasets import Bounds, DatasetSpec, Order
@@ -56,6 +56,7 @@ def _refused(validator: BatchValidator, batch: pa.RecordBatch, kind: str) -> Inv
 # --- order ----------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(batches=st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=5))
 def test_order_is_checked_within_and_across_batches(batches: list[list[int]]) -> None:
     """In an ordered dataset the first row that falls is named, counted over the put, with the value before it."""
@@ -119,6 +120,7 @@ def test_min_is_included_and_max_is_not(unit: str) -> None:
         assert refusal.details["row"] == str(row)
 
 
+@settings(deadline=None)
 @given(unit=st.sampled_from(UNITS), micros=st.integers(-(10**6), 10**6), offset=st.integers(-2, 2), upper=st.booleans())
 def test_bounds_between_two_stamps_are_exact(unit: str, micros: int, offset: int, upper: bool) -> None:
     """A bound in microseconds is compared exactly with stamps of any unit, coarser or finer."""

@@ -1,0 +1,96 @@
+"""Migrations: numbered, once each, by any number of servers at once, without privileges beyond a schema."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+import timestore
+from catalog.connections import Connections
+from catalog.migrate import known_migrations, migrate, newest_migration
+from tests.fixtures.data import cpu_table
+from tests.fixtures.server import StartService
+from timestore.errors import RetryableError, TimestoreError
+
+
+def test_numbers_have_no_gaps() -> None:
+    """Migrations are numbered from 1 without gaps."""
+    assert [migration.number for migration in known_migrations()] == list(range(1, newest_migration() + 1))
+
+
+def test_many_servers_at_once(postgres_dsn: str, catalog_schema: str) -> None:
+    """Eight servers that start at once on an empty database apply each migration once."""
+    with ThreadPoolExecutor(8) as pool:
+        applied = list(pool.map(lambda _: migrate(postgres_dsn, catalog_schema), range(8)))
+
+    assert sorted(len(each) for each in applied) == [0] * 7 + [len(known_migrations())]
+
+
+def test_newer_catalog_is_refused(postgres_dsn: str, catalog_schema: str) -> None:
+    """A catalog that a newer version has migrated is not touched."""
+    migrate(postgres_dsn, catalog_schema)
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        table = sql.Identifier(catalog_schema, "schema_migrations")
+        connection.execute(sql.SQL("INSERT INTO {} (number, name) VALUES (9999, 'future')").format(table))
+
+    with pytest.raises(RetryableError) as caught:
+        migrate(postgres_dsn, catalog_schema)
+
+    assert caught.value.kind == "fenced"
+
+
+def test_older_server_does_not_commit(
+    start_service: StartService, connections: Connections, postgres_dsn: str, catalog_schema: str
+) -> None:
+    """A running server stops committing once a newer one has migrated the catalog; what is there stays readable."""
+    with timestore.connect(start_service().url) as client:
+        client.append("cpu", cpu_table(10))
+        with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+            table = sql.Identifier(catalog_schema, "schema_migrations")
+            connection.execute(sql.SQL("INSERT INTO {} (number, name) VALUES (9999, 'future')").format(table))
+
+        with pytest.raises(TimestoreError) as caught:
+            client.append("cpu", cpu_table(10, offset=10))
+
+        assert caught.value.kind == "fenced"
+        assert client.read("cpu").equals(cpu_table(10))
+
+
+def test_no_superuser_is_needed(start_service: StartService, postgres_dsn: str, catalog_schema: str) -> None:
+    """A catalog lives in its own schema of somebody's Postgres, as a user who may only create that schema."""
+    role = f"user_{catalog_schema}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(role)))
+        connection.execute(sql.SQL("GRANT CREATE ON DATABASE timestore TO {}").format(sql.Identifier(role)))
+    dsn = make_conninfo(postgres_dsn, user=role, password="secret")
+
+    with timestore.connect(start_service(catalog_dsn=dsn).url) as client:
+        assert client.append("cpu", cpu_table(10)).version == 1
+
+    with psycopg.connect(postgres_dsn) as connection:
+        query = "SELECT DISTINCT schemaname FROM pg_tables WHERE tableowner = %s"
+        assert connection.execute(query, (role,)).fetchall() == [(catalog_schema,)]
+
+
+def test_missing_privilege_says_what_to_grant(postgres_dsn: str, catalog_schema: str) -> None:
+    """A user who may not create the schema is told what to grant."""
+    role = f"poor_{catalog_schema}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(sql.Identifier(role)))
+
+    with pytest.raises(TimestoreError, match="grant it CREATE"):
+        migrate(make_conninfo(postgres_dsn, user=role, password="secret"), catalog_schema)
+
+
+def test_commits_are_synchronous_whatever_the_role_says(postgres_dsn: str, catalog_schema: str) -> None:
+    """A role or client whose commits would be asynchronous gets synchronous ones here."""
+    migrate(postgres_dsn, catalog_schema)
+    careless = make_conninfo(postgres_dsn, options="-c synchronous_commit=off")
+    with Connections(dsn=lambda: careless, schema=catalog_schema) as connections:
+        connections.open(timeout_s=10)
+
+        assert ("synchronous_commit", "on") in connections.write("read_safety")
