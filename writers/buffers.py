@@ -61,7 +61,7 @@ class PutOwner(Protocol):
         ...
 
     def spill(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, mmap.mmap] | None:
-        """Move a batch to the put's spill file, on any put's thread; None if that did not work."""
+        """Move a batch to the put's spill file, on any put's thread; None if that failed, and the put with it."""
         ...
 
 
@@ -145,6 +145,14 @@ class PutBuffer:
         with self._budget.condition:
             partitions = [partition for _, partition in sorted(self._partitions.items()) if partition.rows]
             return [self._chunk(partition, partition.take(partition.rows)) for partition in partitions]
+
+    def discard(self) -> None:
+        """Drop the rows of a put that has failed, but for what the writers have."""
+        with self._budget.condition:
+            self._partitions.clear()
+            for segment in [each for each in self.resident.values() if not each.parts_out and not each.spilling]:
+                self.forget(segment)
+            self._budget.condition.notify_all()
 
     def wait_until_written(self) -> None:
         """Wait until everything that left, by whomever, has been released."""
@@ -254,6 +262,6 @@ class Budget:
         with self.condition:
             if spilled is not None:
                 segment.batch, segment.mapping = spilled
-                buffer.forget(segment)
+            buffer.forget(segment)  # without success too: the put has failed, and needs its rows no more
             buffer.leaving -= 1
             self.condition.notify_all()

@@ -300,6 +300,7 @@ class NewPut(PutStream):
     def _fail(self, failure: TimestoreError) -> None:
         with self._lock:
             self._failure = self._failure or failure
+        self._buffer.discard()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timestore.datasets import DatasetSpec, Evolution
@@ -45,9 +45,7 @@ def _merged(current: pa.Schema, incoming: pa.Schema, evolution: Evolution = Evol
 # --- what a dataset may be made of ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["a b", 'a"b', "select", "é", "日本", "rowid", "data", " ", "\n", "x" * 3_000, "a\x00b"]
-)
+@pytest.mark.parametrize("name", ["a b", 'a"b', "select", "é", "日本", "rowid", "data", " ", "\n", "x" * 3_000])
 def test_a_column_may_have_any_name(name: str) -> None:
     """Column names are any non-empty UTF-8."""
     check_schema(_schema((name, pa.int64())), NO_KEY)
@@ -56,6 +54,12 @@ def test_a_column_may_have_any_name(name: str) -> None:
 def test_a_column_without_a_name_is_refused() -> None:
     """Columns match by name, so every column has one."""
     _mismatch(check_schema, _schema(("", pa.int64())), NO_KEY)
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "\x00", "a\x00"], ids=ascii)
+def test_a_name_with_nul_is_refused(name: str) -> None:
+    """Names reach DuckDB as C strings: one with NUL would be cut, so it is refused before any data is sent."""
+    _mismatch(check_schema, _schema((name, pa.int64())), NO_KEY)
 
 
 @pytest.mark.parametrize("names", [("a", "A"), ("a", "a"), ("ts", "x"), ("É", "é")])
@@ -229,22 +233,25 @@ def test_a_narrower_put_needs_no_evolution() -> None:
     assert _merged(current, _schema(("a", pa.int8())), Evolution.NONE) is current
 
 
-FIELDS = st.builds(pa.field, st.sampled_from("abAB"), st.sampled_from(TYPES[:12]), nullable=st.booleans())
+FIELDS = st.builds(
+    pa.field, st.sampled_from("abAB"), st.sampled_from([*SIGNED, *UNSIGNED[:2], pa.string()]), nullable=st.booleans()
+)
 SCHEMAS = st.lists(FIELDS, max_size=4, unique_by=lambda field: field.name.lower()).map(lambda fields: _schema(*fields))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(current=SCHEMAS, incoming=SCHEMAS)
 def test_merging_is_idempotent_and_never_narrows(current: pa.Schema, incoming: pa.Schema) -> None:
     """After a merge both schemas can be sent for ever, and no column was lost, narrowed or made not null."""
     try:
         merged = _merged(current, incoming)
     except TimestoreError as exc:
-        kind = exc.kind
+        refused = exc.kind
     else:
-        kind = ""
-    assume(not kind or kind != "schema_mismatch")
-    assert not kind
+        refused = ""
+    assert refused in ("", "schema_mismatch")
+    if refused:
+        return
     check_schema(merged, NO_KEY)
     assert _merged(merged, incoming) is merged
     assert _merged(merged, current) is merged
