@@ -41,6 +41,7 @@ def receive(
     """Take a whole put stream and answer it."""
     with reading_stream():
         schema: pa.Schema = reader.schema
+        schema.names  # noqa: B018  # raises on names that are not UTF-8
     with ingestion.put(descriptor, schema) as put:
         answers = _Answers(writer)
         answers.begin(put)

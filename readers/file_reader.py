@@ -5,17 +5,27 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from readers.forms import storage_form
+from readers.nan_bits import ColumnNans, group_by_column, restore_nans
 from timestore.errors import error
 
 BATCH_ROWS = 65_536
 ACQUIRE_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What a data file says about its rows."""
+
+    schema: pa.Schema  # the one it was written with
+    nans: dict[str, ColumnNans]  # by column
 
 
 class FileReader:
@@ -25,23 +35,31 @@ class FileReader:
         self._memory_limit_bytes = memory_limit_bytes
         self._connection: duckdb.DuckDBPyConnection | None = None
 
-    def schema(self, path: Path) -> pa.Schema:
-        """Return the Arrow schema that a file was written with."""
+    def facts(self, path: Path) -> FileFacts:
+        """Return what a file says about its own rows."""
         with self._attached(path) as connection:
-            [(schema,)] = connection.execute("SELECT arrow_schema FROM file.timestore_file").fetchall()
-        return pa.ipc.read_schema(pa.py_buffer(schema))
+            row = connection.sql("SELECT arrow_schema, nan_bits FROM file.timestore_file").to_arrow_table()
+        return FileFacts(
+            schema=pa.ipc.read_schema(pa.py_buffer(row.column("arrow_schema")[0].as_py())),
+            nans=group_by_column(row.column("nan_bits").combine_chunks().flatten()),
+        )
 
-    def batches(self, path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield some columns of a file in their stored order, as ``schema`` has their types.
+    def batches(self, path: Path, facts: FileFacts, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield some columns of a file in their stored order and their Arrow types.
 
-        ``schema`` is the one the file was written with. Memory is bounded by the instance's limit and one batch.
+        Memory is bounded by the instance's limit and one batch.
         """
-        fields = [schema.field(name) for name in columns]
+        fields = [facts.schema.field(name) for name in columns]
         select_list = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
         with self._attached(path) as connection:
             reader = connection.sql(f"SELECT {select_list} FROM file.data").to_arrow_reader(BATCH_ROWS)
+            first_row = 0
             for batch in reader:
-                arrays = [_restored(array, field) for array, field in zip(batch.columns, fields, strict=True)]
+                arrays = [
+                    _restored(array, field, facts, first_row)
+                    for array, field in zip(batch.columns, fields, strict=True)
+                ]
+                first_row += batch.num_rows
                 yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
     def close(self) -> None:
@@ -114,7 +132,9 @@ class ReaderPool:
             self._idle.get_nowait().close()
 
 
-def _restored(array: pa.Array, field: pa.Field) -> pa.Array:
+def _restored(array: pa.Array, field: pa.Field, facts: FileFacts, first_row: int) -> pa.Array:
     form = storage_form(field.type)
     assert form is not None  # the file was written through it
-    return form.from_storage(array)
+    restored = form.from_storage(array)
+    nans = facts.nans.get(field.name)
+    return restored if nans is None else restore_nans(restored, nans, first_row)

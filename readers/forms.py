@@ -57,7 +57,9 @@ def storage_form(type_: pa.DataType) -> StorageForm | None:
 
 def timestamp_values(column: pa.Array) -> Timestamps:
     """Return a timestamp column's integers, without a copy. ``to_numpy`` would import pandas where it is installed."""
-    return np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
+    if not len(column):
+        return np.empty(0, np.int64)
+    return np.frombuffer(column.buffers()[1], np.int64, count=len(column), offset=8 * column.offset)
 
 
 def _zoneless_form(type_: pa.DataType) -> StorageForm:

@@ -110,13 +110,13 @@ class Reads:
         path = self._store.local_path(item.path) if item.path is not None else None
         if path is None:
             raise error("unsupported", f"rows that landed as {item.form} cannot be read yet")
-        file_schema = reader.schema(path)
-        wanted = [name for name in schema.names if file_schema.get_field_index(name) >= 0]
+        facts = reader.facts(path)
+        wanted = [name for name in schema.names if facts.schema.get_field_index(name) >= 0]
         cut = _Cut.of(selection, item)
         needed = wanted if not cut or timestamp_column in wanted else [*wanted, timestamp_column]
         needed = needed or [timestamp_column]  # older files may have none of the columns: their rows are nulls
         key = JsonObject.parse(item.key.encode(), what="key").all_texts() if selection.with_key else {}
-        for batch in reader.batches(path, file_schema, needed):
+        for batch in reader.batches(path, facts, needed):
             kept = cut.apply(batch, timestamp_column) if cut else batch
             if kept.num_rows:
                 yield _shaped(kept, schema, key)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from storage.store import StoredObject
-from timestore.errors import error
+from timestore.errors import TimestoreError, error
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -42,22 +43,28 @@ class LocalStore:
         target = self.root / path
         with _translated(path):
             self._make_directories(target.parent)
-            partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            partial = target.with_name(f"{target.name}.{uuid4()}.partial")
             try:
+                with partial.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.chmod(0o444)
                 os.link(partial, target)
             except FileExistsError:
                 return False
             finally:
-                partial.unlink()
+                partial.unlink(missing_ok=True)
             _sync_directory(target.parent)
             return True
 
     def open(self, path: str) -> BinaryIO:
-        return (self.root / path).open("rb")
+        try:
+            return (self.root / path).open("rb")
+        except FileNotFoundError:
+            raise
+        except OSError as exc:
+            raise _translate(exc, path) from exc
 
     def stat(self, path: str) -> StoredObject | None:
         with _translated(path):
@@ -67,12 +74,14 @@ class LocalStore:
                 return None
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        for directory, _, names in os.walk(self.root):
-            for name in sorted(names):
-                file = Path(directory, name)
-                path = file.relative_to(self.root).as_posix()
-                if path.startswith(prefix):
-                    yield StoredObject(path=path, bytes=file.stat().st_size)
+        if not self.root.exists():
+            return
+        with _translated(prefix):
+            for directory, _, names in os.walk(self.root, onerror=_raise):
+                for name in sorted(names):
+                    path = Path(directory, name).relative_to(self.root).as_posix()
+                    if path.startswith(prefix) and (found := self.stat(path)) is not None:
+                        yield found
 
     def delete(self, path: str) -> None:
         with _translated(path):
@@ -95,14 +104,14 @@ class LocalStore:
     def _copy_across(self, source: Path, target: Path) -> None:
         """Publish from another file system: copy beside the target first, so that it appears whole."""
         partial = target.with_name(f"{target.name}.partial")
-        shutil.copyfile(source, partial)
-        partial.chmod(0o444)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
         try:
+            shutil.copyfile(source, partial)
+            partial.chmod(0o444)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
             os.link(partial, target)
         finally:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
 
     def _make_directories(self, directory: Path) -> None:
         """Make a directory, and fsync its entry and those of its parents once in this process, whoever made them."""
@@ -127,11 +136,19 @@ def _sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def _raise(exc: OSError) -> None:
+    raise exc
+
+
 @contextmanager
 def _translated(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in _FULL:
-            raise error("disk_full", "the storage's disk is full; free space there, then send this again") from exc
-        raise error("storage_unavailable", f"the storage failed at {path}: {os.strerror(exc.errno or 0)}") from exc
+        raise _translate(exc, path) from exc
+
+
+def _translate(exc: OSError, path: str) -> TimestoreError:
+    if exc.errno in _FULL:
+        return error("disk_full", "the storage's disk is full; free space there, then send this again")
+    return error("storage_unavailable", f"the storage failed at {path}: {os.strerror(exc.errno or 0)}")

@@ -19,8 +19,13 @@ MAX_PART_BYTES = 200
 
 def data_file_path(*, dataset: str, key: PartitionKey, window: TimeWindow, file_id: UUID) -> str:
     """Return the relative path of a data file."""
-    key_parts = [_bounded(f"{quote(name, safe='')}={quote(value, safe='')}") for name, value in key.parts]
+    key_parts = [_bounded(f"{quote(name, safe='')}={_encoded(value)}") for name, value in key.parts]
     return "/".join([quote(dataset, safe=""), *key_parts, window.path_part, f"{file_id}.duckdb"])
+
+
+def _encoded(value: str) -> str:
+    # `quote` keeps the tilde, which marks cut parts here.
+    return quote(value, safe="").replace("~", "%7E")
 
 
 def _bounded(part: str) -> str:

@@ -19,6 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+# Errors travel in headers, of which clients take about 8 KiB: a longer one would lose its kind and its details.
+MAX_MESSAGE = 1000
+MAX_DETAIL = 300
+
 
 class GrpcCode(IntEnum):
     """The gRPC status codes that a Python Flight server can send."""
@@ -47,10 +51,10 @@ class TimestoreError(Exception):
         details: Mapping[str, object] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message)
+        self.message = _bounded(message, MAX_MESSAGE)
+        super().__init__(self.message)
         self.kind = kind
-        self.message = message
-        self.details = {name: str(value) for name, value in (details or {}).items()}
+        self.details = {name: _bounded(str(value), MAX_DETAIL) for name, value in (details or {}).items()}
         self.retry_after_s = retry_after_s
         self.idempotency_key: str | None = None
 
@@ -89,6 +93,12 @@ class OverloadedError(RetryableError):
 
 class InternalError(TimestoreError):
     """A defect, or an unforeseen failure of something underneath; the log has the same error id."""
+
+
+def _bounded(text: str, limit: int) -> str:
+    """Cut a text that may come from a client, and escape what is not Unicode in it."""
+    readable = text.encode("utf-8", "backslashreplace").decode()
+    return readable if len(readable) <= limit else f"{readable[: limit - 3]}..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

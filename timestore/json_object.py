@@ -28,6 +28,7 @@ class JsonObject:
             raise _invalid(f"the {what} has {len(body)} bytes, at most {MAX_JSON_BYTES} are allowed")
         try:
             value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique_fields, parse_constant=_refuse_constant)
+            canonical_json(value).encode("utf-8")  # escapes can spell half characters, which nothing could store
         except (ValueError, RecursionError) as exc:
             raise _invalid(f"the {what} is not valid UTF-8 JSON: {exc}") from exc
         return cls.of(value, what=what)

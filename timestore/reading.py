@@ -154,10 +154,12 @@ class Ticket:
         fields = JsonObject.parse(body, what="ticket")
         fields.version(PROTOCOL_VERSION)
         version = fields.integer("version")
+        if version is None:
+            raise error("descriptor_invalid", "the ticket lacks the field 'version'")
         ticket = cls(
             dataset=parse_dataset_name(fields.required_text("dataset")),
             incarnation=_uuid(fields.required_text("incarnation")),
-            version=version if version is not None else 0,
+            version=version,
             selection=Selection.from_json(fields),
             first=PartitionPosition.parse(fields.texts("first")),
             last=PartitionPosition.parse(fields.texts("last")),

@@ -21,6 +21,7 @@ MIN_INSTANT_S = -62_072_524_800  # 0003-01-01T00:00:00Z
 MAX_INSTANT_S = 253_339_228_800  # 9998-01-01T00:00:00Z, not included
 
 _FIXED = re.compile(r"([1-9][0-9]{0,4})([mhd])\Z")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
 _UNIT_S = {"m": 60, "h": 3_600, "d": DAY_S}
 
 
@@ -108,14 +109,14 @@ def format_instant(moment: datetime) -> str:
 
 
 def parse_instant(text: str) -> datetime:
-    """Read an RFC 3339 instant, which must say its offset; raise ``descriptor_invalid``."""
+    """Read an RFC 3339 instant of at most six decimals, which must say its offset; raise ``descriptor_invalid``."""
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError("no offset")
-        return moment.astimezone(UTC)
+        if not _INSTANT.match(text):
+            raise ValueError("not RFC 3339")
+        return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
-        raise error("descriptor_invalid", f"{text[:60]!a} is not an instant like 2026-01-31T00:00:00Z") from exc
+        message = f"{text[:60]!a} is not an instant like 2026-01-31T00:00:00Z or 2026-01-31T01:30:00.123456+01:30"
+        raise error("descriptor_invalid", message) from exc
 
 
 def _month_start_s(year: int, month0: int) -> int:

@@ -30,20 +30,17 @@ def encode_status(failure: TimestoreError) -> bytes:
 
 def decode_status(extra_info: bytes) -> TimestoreError | None:
     """Rebuild the error that ``encode_status`` wrote; None if these bytes are not one of ours."""
-    try:
-        status = Status.FromString(extra_info)
-    except DecodeError:
-        return None
     reason: ErrorInfo | None = None
     retry_after_s: float | None = None
-    for detail in status.details:
-        if detail.type_url.endswith("/google.rpc.ErrorInfo"):
-            reason = ErrorInfo()
-            detail.Unpack(reason)
-        elif detail.type_url.endswith("/google.rpc.RetryInfo"):
-            retry = RetryInfo()
-            detail.Unpack(retry)
-            retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
+    try:
+        status = Status.FromString(extra_info)
+        for detail in status.details:
+            if detail.type_url.endswith("/google.rpc.ErrorInfo"):
+                reason = ErrorInfo.FromString(detail.value)
+            elif detail.type_url.endswith("/google.rpc.RetryInfo"):
+                retry_after_s = RetryInfo.FromString(detail.value).retry_delay.ToMilliseconds() / 1000
+    except DecodeError:
+        return None
     if reason is None or reason.domain != DOMAIN:
         return None
     message = status.message.removeprefix(f"[{reason.reason}] ")

@@ -207,7 +207,7 @@ class Budget:
                     self.used_bytes += size
                     buffer.reserved_bytes += size
                     return
-                busy = self.with_writers_bytes * BUSY_SHARE >= self.limit_bytes
+                busy = self.with_writers_bytes > 0 and self.with_writers_bytes * BUSY_SHARE >= self.limit_bytes
                 leaving = [] if busy else self._choose_spills(size)
                 if not leaving:
                     self.condition.wait(timeout=1.0)
@@ -244,7 +244,7 @@ class Budget:
 
     def _choose_spills(self, size: int) -> list[tuple[PutBuffer, Segment]]:
         """Choose batches of the largest buffers, oldest first, until enough will be free; the caller holds the lock."""
-        wanted = max(size, self.limit_bytes // SPILL_SHARE)
+        wanted = max(1, size, self.limit_bytes // SPILL_SHARE)
         chosen: list[tuple[PutBuffer, Segment]] = []
         for buffer in sorted(self._buffers, key=lambda candidate: -candidate.resident_bytes):
             for segment in buffer.resident.values():
@@ -258,10 +258,13 @@ class Budget:
         return chosen
 
     def _spill(self, buffer: PutBuffer, segment: Segment) -> None:
-        spilled = buffer.owner.spill(segment.batch)
-        with self.condition:
-            if spilled is not None:
-                segment.batch, segment.mapping = spilled
-            buffer.forget(segment)  # without success too: the put has failed, and needs its rows no more
-            buffer.leaving -= 1
-            self.condition.notify_all()
+        spilled = None
+        try:
+            spilled = buffer.owner.spill(segment.batch)
+        finally:
+            with self.condition:
+                if spilled is not None:
+                    segment.batch, segment.mapping = spilled
+                buffer.forget(segment)  # without success too: the put has failed, and needs its rows no more
+                buffer.leaving -= 1
+                self.condition.notify_all()

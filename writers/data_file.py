@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from readers.forms import storage_form
+from readers.nan_bits import find_unusual_nans
 from timestore.datasets import Order
 from timestore.digest import PayloadDigest
 from timestore.errors import TimestoreError, error
@@ -106,19 +107,19 @@ class DuckDBWriter:
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def write(self, request: FileRequest, batches: Sequence[pa.RecordBatch], path: Path) -> FinishedFile:
-        """Write rows as one file at ``path``, which must be free, and return what is in it.
+        """Write rows as one file at ``path`` and return what is in it.
 
-        Raises ``disk_full``, ``storage_unavailable`` or ``value_not_storable``; what was written is removed then.
+        Raises ``disk_full``, ``storage_unavailable`` or ``value_not_storable``, also when something is at ``path``
+        already; what was written is removed then.
         """
         table = _ordered(pa.Table.from_batches(batches, request.schema), request)
-        digest = PayloadDigest(request.schema)
-        for batch in table.to_batches():
-            digest.update(batch)
-        finished = _describe(table, request, digest.finish())
+        described = _describe(table, request)
+        if path.exists():
+            raise error("storage_unavailable", f"the staging file {path.name} is there already; send this again")
         try:
-            self._write_tables(table, _facts(request, finished), path)
+            self._write_tables(table, _facts(request, described), path)
             size, checksum = _fsync_and_hash(path)
-        except (duckdb.Error, OSError) as exc:
+        except (duckdb.Error, pa.ArrowInvalid, OSError) as exc:
             self.close()  # whatever is attached goes with the instance
             path.unlink(missing_ok=True)
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
@@ -127,10 +128,10 @@ class DuckDBWriter:
             path=path,
             bytes=size,
             checksum=checksum,
-            rows=finished.rows,
-            min_ts_ns=finished.min_ts_ns,
-            max_ts_ns=finished.max_ts_ns,
-            digest=finished.digest,
+            rows=described.rows,
+            min_ts_ns=described.min_ts_ns,
+            max_ts_ns=described.max_ts_ns,
+            digest=described.digest,
         )
 
     def close(self) -> None:
@@ -170,6 +171,7 @@ class _Described:
     min_ts_ns: int
     max_ts_ns: int
     digest: str
+    nans: pa.Array
 
 
 def _ordered(table: pa.Table, request: FileRequest) -> pa.Table:
@@ -179,7 +181,10 @@ def _ordered(table: pa.Table, request: FileRequest) -> pa.Table:
     return table.take(pc.sort_indices(table, sort_keys=[(request.timestamp_column, "ascending")]))
 
 
-def _describe(table: pa.Table, request: FileRequest, digest: str) -> _Described:
+def _describe(table: pa.Table, request: FileRequest) -> _Described:
+    digest = PayloadDigest(request.schema)
+    for batch in table.to_batches():
+        digest.update(batch)
     column = table.column(request.timestamp_column)
     extremes = pc.min_max(column.cast(pa.int64()))
     scale = 1_000_000_000 // UNITS_PER_SECOND[column.type.unit]
@@ -187,7 +192,8 @@ def _describe(table: pa.Table, request: FileRequest, digest: str) -> _Described:
         rows=table.num_rows,
         min_ts_ns=extremes["min"].as_py() * scale,
         max_ts_ns=extremes["max"].as_py() * scale,
-        digest=digest,
+        digest=digest.finish(),
+        nans=find_unusual_nans(table),
     )
 
 
@@ -224,6 +230,7 @@ def _facts(request: FileRequest, described: _Described) -> pa.Table:
         "row_count": pa.array([described.rows], pa.int64()),
         "digest": pa.array([described.digest]),
         "appends": pa.array([[append]], pa.list_(_APPEND_TYPE)),
+        "nan_bits": pa.ListArray.from_arrays([0, len(described.nans)], described.nans),
         "replaces": pa.array([[]], pa.list_(pa.string())),
         "written_at": pa.array([request.written_at], instant),
     }
@@ -255,7 +262,7 @@ def _fsync_and_hash(path: Path) -> tuple[int, str]:
 
 
 def _translate(exc: Exception) -> TimestoreError:
-    if isinstance(exc, duckdb.ConversionException | duckdb.OutOfRangeException):
+    if isinstance(exc, duckdb.ConversionException | duckdb.OutOfRangeException | pa.ArrowInvalid):
         return error("value_not_storable", f"a value does not fit its column: {str(exc).splitlines()[0]}")
     if (isinstance(exc, OSError) and exc.errno == 28) or "No space left" in str(exc):
         return error("disk_full", "the staging disk is full; free space there, then send this again")

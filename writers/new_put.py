@@ -176,7 +176,7 @@ class NewPut(PutStream):
         """Move a batch to the spill file; a failure is kept for the put."""
         try:
             return self._spill_file.write(batch)
-        except OSError as exc:
+        except (OSError, ValueError, pa.ArrowException) as exc:
             self._fail(error("disk_full", f"the staging disk does not take more rows ({exc}); free space there"))
             return None
 

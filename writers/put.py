@@ -17,6 +17,7 @@ from timestore.descriptor import EndRule, PutDescriptor
 from timestore.digest import PayloadDigest, fingerprint
 from timestore.errors import TimestoreError, error
 from timestore.receipt import Receipt
+from writers.validation import check_arrow
 
 Cancelled = Callable[[], bool]
 
@@ -113,14 +114,7 @@ class RepeatedPut(PutStream):
         """Nothing is kept, so there is always room."""
 
     def add(self, batch: pa.RecordBatch) -> None:
-        if batch.nbytes > self._max_batch_bytes:
-            raise error(
-                "batch_too_large", f"a batch has {batch.nbytes} bytes, at most {self._max_batch_bytes} are allowed"
-            )
-        try:
-            batch.validate(full=True)
-        except (pa.ArrowInvalid, pa.ArrowIndexError) as exc:
-            raise error("batch_invalid", f"the batch after row {self.rows} is not valid Arrow data: {exc}") from exc
+        check_arrow(batch, rows_before=self.rows, max_batch_bytes=self._max_batch_bytes)
         self._count(batch)
 
     def finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:

@@ -22,10 +22,14 @@ def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
 
     Raises ``schema_mismatch`` or ``type_unsupported``.
     """
+    try:
+        names = schema.names
+    except UnicodeDecodeError as exc:
+        raise _mismatch("a column's name is not valid UTF-8", column="") from exc
+    if "" in names or any("\0" in name for name in names):
+        raise _mismatch("a column's name is empty or has a NUL character; name every column", column="")
     seen: dict[str, str] = {}
     for field in schema:
-        if not field.name:
-            raise _mismatch("a column has no name; name every column", column="")
         if twin := seen.get(field.name.lower()):
             raise _mismatch(
                 f"the columns {twin!r} and {field.name!r} differ only in case; rename one", column=field.name
@@ -87,7 +91,7 @@ def merge_schemas(current: pa.Schema, incoming: pa.Schema, spec: DatasetSpec) ->
     if changed == known:
         return current
     if spec.evolution is Evolution.NONE:
-        names = [name for name, field in changed.items() if known.get(name) != field]
+        names = [name for name, field in changed.items() if name not in known or known[name] != field]
         raise _mismatch(f"the dataset's schema may not change (evolution: none), but {names} differ", column=names[0])
     return pa.schema(list(changed.values()), metadata=current.metadata)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,22 +38,25 @@ class SpillFile:
     def __init__(self, *, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._bytes = 0
+        self._closed = False
 
     def write(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, mmap.mmap]:
         """Write a batch and return it as mapped from the file, with its mapping. Raises ``OSError``."""
         message = batch.serialize()
-        padding = -message.size % mmap.ALLOCATIONGRANULARITY  # a mapping starts at a page
-        with self._lock, self._path.open("ab") as file:
-            offset = self._bytes
-            file.write(message)
-            file.write(bytes(padding))
-            self._bytes += message.size + padding
-        with self._path.open("rb") as file:
-            mapping = mmap.mmap(file.fileno(), message.size, offset=offset, access=mmap.ACCESS_READ)
+        with self._lock:
+            if self._closed:
+                raise OSError("the put has ended")
+            with self._path.open("a+b") as file:
+                # A write that failed half way may have left the end of the file anywhere; a mapping starts at a page.
+                offset = -(-file.seek(0, os.SEEK_END) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+                file.truncate(offset)
+                file.write(message)
+                file.flush()
+                mapping = mmap.mmap(file.fileno(), message.size, offset=offset, access=mmap.ACCESS_READ)
         return pa.ipc.read_record_batch(pa.py_buffer(mapping), batch.schema), mapping
 
     def close(self) -> None:
         """Remove the file. Batches that are still mapped stay readable."""
-        if self._bytes:
+        with self._lock:
+            self._closed = True
             self._path.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +21,26 @@ class _Limit:
 
     value: int
     what: str
+
+
+def check_arrow(batch: pa.RecordBatch, *, rows_before: int, max_batch_bytes: int) -> None:
+    """Refuse a batch that is too large, or whose buffers are not what its types say.
+
+    Raises ``batch_too_large`` or ``batch_invalid``. Nothing else may look at a batch before: not even its size can be
+    asked for safely.
+    """
+    try:
+        batch.validate()
+        if batch.nbytes > max_batch_bytes:
+            raise error(
+                "batch_too_large",
+                f"a batch has {batch.nbytes} bytes, at most {max_batch_bytes} are allowed; send smaller batches "
+                "(16 to 64 Ki rows are quickest)",
+                details={"bytes": batch.nbytes, "limit": max_batch_bytes},
+            )
+        batch.validate(full=True)
+    except (pa.ArrowInvalid, pa.ArrowIndexError) as exc:
+        raise error("batch_invalid", f"the batch after row {rows_before} is not valid Arrow data: {exc}") from exc
 
 
 class BatchValidator:
@@ -47,7 +66,7 @@ class BatchValidator:
 
     def check(self, batch: pa.RecordBatch) -> Timestamps:
         """Check a batch and return its timestamps."""
-        self._check_size(batch)
+        check_arrow(batch, rows_before=self.rows, max_batch_bytes=self._max_batch_bytes)
         self._check_contents(batch)
         stamps = self._timestamps(batch)
         if len(stamps):
@@ -57,21 +76,7 @@ class BatchValidator:
         self.rows += batch.num_rows
         return stamps
 
-    def _check_size(self, batch: pa.RecordBatch) -> None:
-        size = _size(batch)
-        if size > self._max_batch_bytes:
-            raise error(
-                "batch_too_large",
-                f"a batch has {size} bytes, at most {self._max_batch_bytes} are allowed; send smaller batches "
-                "(16 to 64 Ki rows are quickest)",
-                details={"bytes": size, "limit": self._max_batch_bytes},
-            )
-
     def _check_contents(self, batch: pa.RecordBatch) -> None:
-        try:
-            batch.validate(full=True)
-        except (pa.ArrowInvalid, pa.ArrowIndexError) as exc:
-            raise error("batch_invalid", f"the batch after row {self.rows} is not valid Arrow data: {exc}") from exc
         for index in self._required:
             if batch.column(index).null_count:
                 name = batch.schema.field(index).name
@@ -111,16 +116,17 @@ class BatchValidator:
             raise self._out_of_bounds(stamps, int((stamps >= upper.value).argmax()), f"not before {upper.what}")
 
     def _lower(self) -> _Limit:
+        limits = [_Limit(value=MIN_INSTANT_S * self._per_second, what="the year 3, the first that can be stored")]
         if (bound := self._spec.bounds.min) is not None:
-            return self._limit(bound, "the dataset's min")
-        return _Limit(value=MIN_INSTANT_S * self._per_second, what="the year 3, the first that can be stored")
+            limits.append(self._limit(bound, "the dataset's min"))
+        return max(limits, key=lambda limit: limit.value)
 
     def _upper(self) -> _Limit:
         limits = [_Limit(value=MAX_INSTANT_S * self._per_second, what="the year 9998, the first that cannot be stored")]
         if (bound := self._spec.bounds.max) is not None:
             limits.append(self._limit(bound, "the dataset's max"))
         if (tolerance_s := self._spec.bounds.future_tolerance_s) is not None:
-            latest = EPOCH + timedelta(seconds=time.time() + tolerance_s)
+            latest = EPOCH + timedelta(seconds=min(time.time() + tolerance_s, MAX_INSTANT_S))
             limits.append(self._limit(latest, f"now and the future tolerance of {tolerance_s:g} s"))
         return min(limits, key=lambda limit: limit.value)
 
@@ -161,11 +167,3 @@ class BatchValidator:
             return f"{value} (since 1970, in 1/{self._per_second} s)"
         digits = f".{fraction:0{len(str(self._per_second)) - 1}d}" if fraction else ""
         return format_instant(EPOCH + timedelta(seconds=seconds)).replace("Z", f"{digits}Z")
-
-
-def _size(data: Any) -> int:
-    """Return the bytes of the buffers that a batch references, as far as it references them."""
-    try:
-        return int(data.nbytes)
-    except pa.ArrowInvalid:  # offsets that cannot be true: the full validation will name them
-        return 0

@@ -310,7 +310,7 @@ def test_a_body_that_is_not_one_strict_object_is_refused(parse: Callable[[bytes]
     _refused(lambda: parse(body))
 
 
-@pytest.mark.parametrize("name", ["..", "", "a b", "x" * 100_000, "\ud800"])
+@pytest.mark.parametrize("name", ["..", "", "a b", "x" * 100_000])
 def test_a_wrong_dataset_name_is_refused_as_a_name(name: str) -> None:
     """A dataset's name that is not allowed is ``name_invalid``, in puts and reads alike."""
     _refused(lambda: parse_put_command(_command(dataset=name), {}), "name_invalid")

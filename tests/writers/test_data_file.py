@@ -60,8 +60,8 @@ class Workbench:
 
     def read(self, path: Path) -> pa.Table:
         """Read a whole file back, as the schema in it says."""
-        schema = self.reader.schema(path)
-        return pa.Table.from_batches(list(self.reader.batches(path, schema, schema.names)), schema)
+        facts = self.reader.facts(path)
+        return pa.Table.from_batches(list(self.reader.batches(path, facts, facts.schema.names)), facts.schema)
 
 
 @pytest.fixture(name="bench", scope="module")
@@ -237,7 +237,7 @@ def test_the_schema_comes_back_with_its_metadata(bench: Workbench) -> None:
     )
     table = pa.table([pa.array([1], schema.field(0).type), pa.array(["v"], pa.large_string())], schema=schema)
     path = bench.write(table).path
-    assert bench.reader.schema(path).equals(schema, check_metadata=True)
+    assert bench.reader.facts(path).schema.equals(schema, check_metadata=True)
     assert bench.read(path).equals(table)
 
 
@@ -299,6 +299,7 @@ def test_a_file_says_what_it_is(bench: Workbench) -> None:
         "row_count": 2,
         "digest": _digest(table),
         "appends": [told],
+        "nan_bits": [],
         "replaces": [],
     }
 
@@ -390,7 +391,7 @@ def test_a_file_that_cannot_be_read(fresh_bench: Workbench) -> None:
     broken.write_bytes(b"not a database" * 1_000)
     for path in (broken, fresh_bench.new_path()):
         with pytest.raises(RetryableError) as caught:
-            fresh_bench.reader.schema(path)
+            fresh_bench.reader.facts(path)
         assert caught.value.kind == "storage_unavailable"
     assert fresh_bench.read(fresh_bench.write(ONE_ROW).path).equals(ONE_ROW)
 
@@ -399,7 +400,7 @@ def test_a_reader_may_be_left_half_way(fresh_bench: Workbench) -> None:
     """A client that stops reading leaves nothing attached: the same reader reads the next file."""
     table = pa.table({"ts": pa.array(range(200_000), pa.timestamp("us"))})
     path = fresh_bench.write(table).path
-    batches = fresh_bench.reader.batches(path, table.schema, ["ts"])
+    batches = fresh_bench.reader.batches(path, fresh_bench.reader.facts(path), ["ts"])
     assert next(batches).num_rows > 0
     del batches
     assert fresh_bench.read(path).equals(table)
