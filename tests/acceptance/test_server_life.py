@@ -20,7 +20,7 @@ from tests.fixtures.server import ServerProcess, same_user_environment, wait_unt
 from timestore.errors import RetryableError, TimestoreError
 
 StartProcess = Callable[..., ServerProcess]
-SENT = cpu_table(400_000, step_s=1)
+SENT = cpu_table(200_000, step_s=1)
 
 
 def _retry_until_receipt(server: ServerProcess, key: str, *, timeout_s: float = 60) -> timestore.Receipt:
@@ -75,7 +75,7 @@ def test_idle_put_does_not_keep_the_server(server_process: StartProcess) -> None
 
 
 @pytest.mark.parametrize("victims", ["server", "postgres", "both"])
-@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.15, 0.3, 0.6])
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.3])
 def test_kill_at_any_moment(server_process: StartProcess, victims: str, delay_s: float) -> None:
     """Kill -9 of server, Postgres or both during puts: after a restart and a retry, each put is there exactly once."""
     server = server_process()
