@@ -121,6 +121,8 @@ class Connections:
                     "unsupported",
                     f"the catalog is Postgres {connection.info.server_version // 10000}; 15 or newer is needed",
                 )
+            if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
+                raise error("unsupported", f"the catalog's database has the encoding {encoding}; UTF8 is needed")
             unsafe = [name for name, setting in _run(connection, "read_safety", None) if setting == "off"]
         if unsafe:
             raise error(

@@ -47,6 +47,8 @@ def _translate(exc: psycopg.Error) -> Exception:
             return error("fenced", "this append took too long and its files were given up; send it again")
         case _ if exc.sqlstate == CATALOG_NEWER:
             return error("fenced", "the catalog was migrated by a newer server; upgrade this one")
+        case psycopg.DataError():
+            return error("descriptor_invalid", "a value of the request has a NUL character or is out of range")
         case pg.DiskFull():
             return error("disk_full", "the catalog's disk is full; free space there, then send this again")
         case pg.InsufficientPrivilege():
@@ -57,6 +59,11 @@ def _translate(exc: psycopg.Error) -> Exception:
         case _ if isinstance(exc, _BUSY) or is_disconnect(exc):
             return unavailable()
     return error("internal", f"the catalog answered with an error: {type(exc).__name__}")
+
+
+def is_verdict(exc: psycopg.Error) -> bool:
+    """Say whether the commit function itself refused: then no attempt of this commit happened, nor can one later."""
+    return exc.sqlstate in (PLAN_STALE, INTENT_CONDEMNED, CATALOG_NEWER)
 
 
 def is_disconnect(exc: psycopg.Error) -> bool:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from catalog.connections import Connections
-from catalog.errors import OutcomeUnknownError, is_disconnect, translated, unavailable
+from catalog.errors import OutcomeUnknownError, is_disconnect, is_verdict, translated, unavailable
 from catalog.migrate import newest_migration
 from catalog.records import (
     DEFAULT_STORAGE,
@@ -41,8 +41,8 @@ class Ledger:
 
     def identity(self) -> CatalogIdentity:
         """Return who this catalog is."""
-        [(catalog_id, incarnation, has_files)] = self._connections.write("read_identity")
-        return CatalogIdentity(catalog_id=catalog_id, incarnation=incarnation, has_files=has_files)
+        [(catalog_id, incarnation, root_id)] = self._connections.write("read_identity", {"storage": DEFAULT_STORAGE})
+        return CatalogIdentity(catalog_id=catalog_id, incarnation=incarnation, storage_root=root_id)
 
     def start_lease(self, *, address: str, software_version: str, lease_s: float) -> None:
         self._connections.write(
@@ -82,9 +82,20 @@ class Ledger:
             },
         )
 
+    def condemn_intents(self, holder_ids: Sequence[UUID]) -> list[UUID]:
+        """Give files up; return those that no commit has taken, and none can take from now on."""
+        parameters: dict[str, object] = {"run_id": self._run_id, "holder_ids": list(holder_ids)}
+        return [holder_id for (holder_id,) in self._connections.write("condemn_intents", parameters)]
+
     def forget_intents(self, holder_ids: Sequence[UUID]) -> None:
-        """Forget files that are known to be deleted and never to be committed."""
+        """Forget condemned files whose bytes are deleted."""
         self._connections.write("forget_intents", {"run_id": self._run_id, "holder_ids": list(holder_ids)})
+
+    def settle_storage_root(self, root_id: UUID) -> UUID:
+        """Remember where this catalog's files are, unless that is settled; return the root that is."""
+        parameters: dict[str, object] = {"name": DEFAULT_STORAGE, "root_id": root_id}
+        [(settled,)] = self._connections.write("settle_storage_root", parameters)
+        return UUID(str(settled))
 
     def commit(self, plan: CommitPlan, appends: Sequence[NewAppend], *, deadline: float) -> list[CommitOutcome]:
         """Publish appends of one dataset, all or nothing; an answer for each, in their order.
@@ -100,8 +111,9 @@ class Ledger:
             "dataset": Jsonb(plan.as_json()),
             "appends": Jsonb([append.as_json() for append in appends]),
         }
-        sent = False
+        lost = False  # whether an attempt may be under way, or done, of which nobody heard
         while True:
+            sent = False
             try:
                 with self._connections.untranslated() as connection:
                     sent = True
@@ -109,9 +121,11 @@ class Ledger:
                     assert row is not None  # a SELECT of one value
                     return [CommitOutcome.from_json(outcome) for outcome in row[0]["outcomes"]]
             except psycopg.Error as exc:
-                if not is_disconnect(exc):
+                # An earlier attempt may hold the lock still: only what the function itself says is an answer then.
+                if is_verdict(exc) or not (is_disconnect(exc) or lost):
                     with translated():
                         raise
+                lost = lost or sent
                 if time.monotonic() >= deadline:
-                    raise (OutcomeUnknownError() if sent else unavailable()) from exc
+                    raise (OutcomeUnknownError() if lost else unavailable()) from exc
             time.sleep(RETRY_PAUSE_S)

@@ -51,10 +51,21 @@ def migrate(dsn: str, schema: str) -> list[Migration]:
     Creates the schema if it is missing. Raises ``catalog_unavailable``, or ``fenced`` when the catalog is newer
     than this version.
     """
-    with translated(), psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+    with _connect(dsn) as connection, translated():
         connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_CLASS, schema))
         _create_schema(connection, schema)
         return _apply_missing(connection)
+
+
+def _connect(dsn: str) -> psycopg.Connection[Row]:
+    """Connect for the first time, and explain what fails; never with the DSN, which may have secrets."""
+    try:
+        return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
+    except psycopg.OperationalError as exc:
+        reason = str(exc).strip().splitlines()[-1]
+        raise error("catalog_unavailable", f"the catalog cannot be reached; check --catalog-dsn: {reason}") from exc
+    except psycopg.ProgrammingError as exc:
+        raise error("unsupported", "--catalog-dsn is malformed; use a libpq conninfo or a postgresql:// URL") from exc
 
 
 def _create_schema(connection: psycopg.Connection[Row], schema: str) -> None:

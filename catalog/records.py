@@ -29,7 +29,7 @@ class CatalogIdentity:
 
     catalog_id: UUID
     incarnation: UUID
-    has_files: bool  # whether a file was ever published
+    storage_root: UUID | None  # the id of the root that has its files, once it is settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,9 +47,9 @@ def receive(
         answers.begin(put)
         marker_rows = _take_batches(put, reader, answers)
         receipt = put.finish(marker_rows=marker_rows, is_cancelled=context.is_cancelled)
-        _log(receipt)
         # The commit is done. A client that went away meanwhile learns of it by sending the put again.
         answers.send(receipt.as_json())
+        _log(receipt)
 
 
 class _Answers:

@@ -25,10 +25,10 @@ class FlightDoor(flight.FlightServerBase):
     """The RPCs. Each runs on a thread of its own; pyarrow starts as many as there are calls."""
 
     def __init__(self, *, location: str, ingestion: Ingestion, reads: Reads, actions: Actions) -> None:
-        super().__init__(location, middleware={HEADERS: CallHeadersFactory()})
         self._ingestion = ingestion
         self._reads = reads
         self._actions = actions
+        super().__init__(location, middleware={HEADERS: CallHeadersFactory()})  # the port answers from here on
 
     def do_put(
         self,

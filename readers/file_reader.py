@@ -16,6 +16,7 @@ from readers.nan_bits import ColumnNans, group_by_column, restore_nans
 from timestore.errors import error
 
 BATCH_ROWS = 65_536
+BATCH_BYTES = 8 << 20  # about; wide rows come in fewer to a batch
 ACQUIRE_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1.0
 
@@ -26,6 +27,13 @@ class FileFacts:
 
     schema: pa.Schema  # the one it was written with
     nans: dict[str, ColumnNans]  # by column
+    rows: int
+    arrow_bytes: int  # what all of them take in memory
+
+    @property
+    def batch_rows(self) -> int:
+        """Return how many rows make a batch of a sensible size."""
+        return max(1, min(BATCH_ROWS, BATCH_BYTES * self.rows // max(self.arrow_bytes, 1)))
 
 
 class FileReader:
@@ -38,21 +46,26 @@ class FileReader:
     def facts(self, path: Path) -> FileFacts:
         """Return what a file says about its own rows."""
         with self._attached(path) as connection:
-            row = connection.sql("SELECT arrow_schema, nan_bits FROM file.timestore_file").to_arrow_table()
+            columns = "arrow_schema, nan_bits, row_count, arrow_bytes"
+            row = connection.sql(f"SELECT {columns} FROM file.timestore_file").to_arrow_table()
         return FileFacts(
             schema=pa.ipc.read_schema(pa.py_buffer(row.column("arrow_schema")[0].as_py())),
             nans=group_by_column(row.column("nan_bits").combine_chunks().flatten()),
+            rows=row.column("row_count")[0].as_py(),
+            arrow_bytes=row.column("arrow_bytes")[0].as_py(),
         )
 
     def batches(self, path: Path, facts: FileFacts, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield some columns of a file in their stored order and their Arrow types.
 
-        Memory is bounded by the instance's limit and one batch.
+        Memory is bounded by the instance's limit and twice what the file's rows take: DuckDB reads 2 048 rows at once,
+        however wide they are.
         """
         fields = [facts.schema.field(name) for name in columns]
         select_list = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
         with self._attached(path) as connection:
-            reader = connection.sql(f"SELECT {select_list} FROM file.data").to_arrow_reader(BATCH_ROWS)
+            connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + 2 * facts.arrow_bytes}B'")
+            reader = connection.sql(f"SELECT {select_list} FROM file.data").to_arrow_reader(facts.batch_rows)
             first_row = 0
             for batch in reader:
                 arrays = [

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import json
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from storage.store import Store
-from timestore.errors import error
+from timestore.errors import TimestoreError, error
 from timestore.json_object import canonical_json
 
 MARKER_PATH = "timestore.json"
 FORMAT_VERSION = 1
 
 
-def claim_root(store: Store, *, catalog_id: UUID, incarnation: UUID, is_new: bool) -> None:
-    """Mark an unmarked root as a new catalog's, or check that the root is this catalog's.
+def claim_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UUID | None) -> UUID:
+    """Check that a root is this catalog's, and return its id; mark it if neither catalog nor root know each other.
 
-    A catalog that is not ``is_new`` has files under a marked root: an unmarked one is not where they are. Raises
-    ``fenced`` when root and catalog do not belong together: then nothing may be committed or deleted here.
+    ``settled`` is the root that the catalog has its files in, None while it has none. Raises ``fenced`` when root and
+    catalog do not belong together: then nothing may be committed or deleted here.
     """
     ours = {"format": FORMAT_VERSION, "catalog_id": str(catalog_id), "incarnation": str(incarnation)}
-    if is_new and store.put_bytes(canonical_json(ours).encode(), MARKER_PATH):
-        return
+    if settled is None:
+        store.put_bytes(canonical_json(ours | {"root_id": str(uuid4())}).encode(), MARKER_PATH)
     found = _read_marker(store)
-    if found != ours:
-        owner = f"belongs to catalog {found['catalog_id']}" if "catalog_id" in found else "has no marker of a catalog"
-        raise error(
-            "fenced",
-            f"the storage at {store.url('')} {owner}, but the catalog is {catalog_id}; check --catalog-dsn and "
-            "--storage-url",
-        )
+    root_id = found.pop("root_id", None)
+    if found != ours or not isinstance(root_id, str) or settled not in (None, UUID(root_id)):
+        raise foreign_root(store, catalog_id, found.get("catalog_id"))
+    return UUID(root_id)
+
+
+def foreign_root(store: Store, catalog_id: UUID, owner: object) -> TimestoreError:
+    """Describe a root that is not the catalog's."""
+    what = "has no marker of a catalog" if owner is None else f"belongs to catalog {owner}"
+    if owner == str(catalog_id):
+        what = "is not where this catalog has its files"
+    return error(
+        "fenced",
+        f"the storage at {store.url('')} {what} (the catalog is {catalog_id}); check --catalog-dsn and --storage-url",
+    )
 
 
 def _read_marker(store: Store) -> dict[str, object]:

@@ -17,7 +17,14 @@ def open_store(url: str) -> Store:
     try:
         filesystem, root = url_to_fs(url)
     except (ImportError, ValueError) as exc:
-        raise error("unsupported", f"the storage URL {url!r} cannot be used: {exc}") from exc
+        raise error("unsupported", f"storage URLs with {_scheme(url)} cannot be used: {type(exc).__name__}") from exc
     if not isinstance(filesystem, LocalFileSystem):
-        raise error("unsupported", f"the storage URL {url!r} is not supported yet; use a directory or a file:// URL")
+        raise error(
+            "unsupported", f"storage URLs with {_scheme(url)} are not supported yet; use a directory or file://"
+        )
     return LocalStore(root=Path(root))
+
+
+def _scheme(url: str) -> str:
+    """Return the part of a URL that has no secrets."""
+    return f"{url.split('://')[0]}://"

@@ -22,7 +22,7 @@ from timestore.descriptor import PROTOCOL_VERSION, Landing, PutDescriptor
 from timestore.errors import InternalError, RetryableError, TimestoreError, error
 from timestore.identifiers import uuid7
 from timestore.json_object import JsonObject, canonical_json
-from timestore.names import PartitionKey
+from timestore.names import PartitionKey, parse_idempotency_key
 from timestore.reading import AsOf, ReadDescriptor, Selection
 from timestore.receipt import Receipt
 from timestore.wire_errors import decode_status
@@ -72,7 +72,7 @@ class Client:
         Repeat a failed append with the same ``idempotency_key`` (the error has it, also if none was given): it gives
         the receipt of the first attempt if that did commit after all, and never adds the rows twice.
         """
-        idempotency_key = idempotency_key or str(uuid7())
+        idempotency_key = parse_idempotency_key(idempotency_key) if idempotency_key is not None else str(uuid7())
         descriptor = PutDescriptor(
             dataset=dataset,
             key=PartitionKey.parse(key or {}),
@@ -108,11 +108,11 @@ class Client:
             selection=Selection(
                 key=PartitionKey.parse(key or {}),
                 columns=tuple(columns) if columns is not None else None,
-                start=start,
-                end=end,
+                start=_aware(start),
+                end=_aware(end),
                 with_key=with_key,
             ),
-            as_of=AsOf(version=version, moment=as_of),
+            as_of=_as_of(version, as_of),
         )
         with _translated():
             info = self._flight.get_flight_info(flight.FlightDescriptor.for_command(descriptor.to_command()))
@@ -148,8 +148,8 @@ class Client:
         end: datetime | None = None,
     ) -> list[dict[str, Any]]:
         """List the files visible at a version, by window, key and version."""
-        selection = Selection(key=PartitionKey.parse(key or {}), start=start, end=end)
-        body = selection.as_json() | AsOf(version=version, moment=as_of).as_json()
+        selection = Selection(key=PartitionKey.parse(key or {}), start=_aware(start), end=_aware(end))
+        body = selection.as_json() | _as_of(version, as_of).as_json()
         return self._items("manifest", {"dataset": dataset, **body})
 
     def receipt(self, dataset: str, idempotency_key: str) -> Receipt:
@@ -169,6 +169,8 @@ class Client:
         return self._single("stats", {})
 
     def _put(self, descriptor: PutDescriptor, data: pa.RecordBatchReader) -> Receipt:
+        if any("\0" in name for name in data.schema.names):
+            raise error("schema_mismatch", "a column's name has a NUL character, which would be cut on the way")
         writer, answers = self._flight.do_put(flight.FlightDescriptor.for_command(descriptor.to_command()), data.schema)
         try:
             receipt = _send(writer, answers, data)
@@ -234,6 +236,19 @@ def _landing(name: str) -> Landing:
         raise error(
             "descriptor_invalid", f"the landing {name!r} is not one of {[str(form) for form in Landing]}"
         ) from exc
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """Refuse a time without a zone: it would mean another instant on every machine."""
+    if moment is not None and moment.tzinfo is None:
+        raise error("descriptor_invalid", f"the time {moment} has no zone; use datetime(..., tzinfo=UTC)")
+    return moment
+
+
+def _as_of(version: int | None, moment: datetime | None) -> AsOf:
+    if version is not None and moment is not None:
+        raise error("descriptor_invalid", "give either version or as_of, not both")
+    return AsOf(version=version, moment=_aware(moment))
 
 
 def _as_reader(data: Any) -> pa.RecordBatchReader:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from timestore.errors import error
 from timestore.json_object import JsonObject
 from timestore.windows import WindowLength, format_instant, parse_instant
 
@@ -96,12 +97,15 @@ class DatasetSpec:
 
     def disagreement(self, options: CreateOptions) -> str | None:
         """Name the first thing that ``options`` says otherwise; None if it agrees."""
+        bounds = options.bounds or Bounds()
         pairs = (
             ("timestamp_column", self.timestamp_column, options.timestamp_column),
-            ("window", self.window.text, options.window.text if options.window else None),
+            ("window", self.window, options.window),
             ("order", self.order, options.order),
             ("evolution", self.evolution, options.evolution),
-            ("bounds", self.bounds.as_json(), options.bounds.as_json() if options.bounds else None),
+            ("min", self.bounds.min, bounds.min),
+            ("max", self.bounds.max, bounds.max),
+            ("future_tolerance_s", self.bounds.future_tolerance_s, bounds.future_tolerance_s),
         )
         for what, have, said in pairs:
             if said is not None and said != have:
@@ -130,4 +134,6 @@ def _bounds(fields: JsonObject) -> Bounds | None:
         max=parse_instant(upper) if upper is not None else None,
         future_tolerance_s=fields.number("future_tolerance_s"),
     )
+    if bounds.min is not None and bounds.max is not None and bounds.min >= bounds.max:
+        raise error("descriptor_invalid", f"min ({lower}) must be before max ({upper}), or no row could ever be taken")
     return bounds if bounds != Bounds() else None

@@ -34,6 +34,8 @@ class Selection:
         columns = fields.texts("columns")
         if columns == []:
             raise error("descriptor_invalid", "columns is empty; name at least one column, or leave it out for all")
+        if columns is not None and len(set(columns)) != len(columns):
+            raise error("descriptor_invalid", "columns names a column twice")
         start, end = fields.text("from"), fields.text("to")
         return cls(
             key=PartitionKey.parse(fields.text_map("key") or {}),

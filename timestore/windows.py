@@ -6,7 +6,7 @@ All instants here are whole seconds since the Unix epoch, UTC. Units and arrays 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from timestore.errors import error
@@ -29,7 +29,7 @@ _UNIT_S = {"m": 60, "h": 3_600, "d": DAY_S}
 class WindowLength:
     """How long a dataset's windows are: a fixed number of seconds, or one or twelve calendar months."""
 
-    text: str  # as the dataset spells it: 15m, 1h, 1d, week, month, year
+    text: str = field(compare=False)  # as the dataset spells it: 15m, 1h, 1d, week, month, year
     seconds: int = 0  # 0 for calendar windows
     anchor_s: int = 0  # an instant at which a fixed window starts
     months: int = 0  # 0 for fixed windows
@@ -55,6 +55,9 @@ class WindowLength:
                 details={"window": text},
             )
         return cls(text=text, seconds=seconds)
+
+    def __str__(self) -> str:
+        return self.text
 
     def containing(self, instant_s: int) -> TimeWindow:
         """Return the window that an instant lies in."""

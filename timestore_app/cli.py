@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,13 @@ def serve(config: Path | None, **options: Any) -> None:
         _fail(str(exc), EXIT_DIRECTORY_IN_USE)
     except (TimestoreError, DirectoryVersionError, EmbeddedPostgresError, OSError) as exc:
         _fail(str(exc), EXIT_FAILED)
-    click.echo(f"timestore {__version__} is ready at {service.url} (data in {settings.data_dir})")
+    with suppress(OSError):  # nobody has to listen
+        click.echo(f"timestore {__version__} is ready at {service.url} (data in {settings.data_dir})")
     service.run()
     service.close()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(0)  # a call that never ends must not keep the process
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 FORMAT_VERSION = 1
+
+_STAGED = re.compile(r"[0-9a-f-]{36}\.(duckdb|duckdb\.wal|arrow)|probe\.duckdb")
+_DUCKDB_SPILL = re.compile(r"duckdb-\d+")
 
 
 class DirectoryInUseError(Exception):
@@ -22,9 +26,7 @@ class DirectoryInUseError(Exception):
     def __init__(self, path: Path, server: dict[str, Any]) -> None:
         self.server = server
         owner = f" (pid {server['pid']}, {server['url']})" if server else ""
-        join = (
-            f"; to run another server on the same catalog, use: --catalog-dsn '{server['join_dsn']}'" if server else ""
-        )
+        join = f"; to run another server on its catalog, use another --data-dir and {server['join']}" if server else ""
         super().__init__(f"the data directory {path} is in use by another server{owner}{join}")
 
 
@@ -51,9 +53,8 @@ class DataDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         self._check_version()
-        # Nothing in staging is in any manifest: what is there belongs to puts that died with their server.
-        shutil.rmtree(self.staging, ignore_errors=True)
-        self.staging.mkdir(exist_ok=True)
+        self._server_file.unlink(missing_ok=True)  # of a server that was killed
+        self._clear_staging()
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -83,6 +84,15 @@ class DataDirectory:
             lock.close()
             raise DirectoryInUseError(self.path, self._read_server_file()) from None
         self._lock = lock
+
+    def _clear_staging(self) -> None:
+        """Remove what puts left that died with their server: nothing of it is in any manifest."""
+        self.staging.mkdir(exist_ok=True)
+        for path in self.staging.iterdir():
+            if _STAGED.fullmatch(path.name):
+                path.unlink()
+            elif _DUCKDB_SPILL.fullmatch(path.name):
+                shutil.rmtree(path)
 
     def _read_server_file(self) -> dict[str, Any]:
         try:

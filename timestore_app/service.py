@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Self
 from uuid import uuid4
 
+import pyarrow as pa
 import structlog
 
 from catalog.connections import Connections
@@ -21,7 +22,7 @@ from flight_server.actions import Actions
 from flight_server.server import FlightDoor
 from readers.file_reader import ReaderPool
 from readers.reads import Reads
-from storage.marker import claim_root
+from storage.marker import claim_root, foreign_root
 from storage.opening import open_store
 from storage.store import Store
 from timestore import __version__
@@ -36,6 +37,7 @@ from writers.planning import Planner
 from writers.pool import WriterPool
 
 READERS = 8
+MINIMUM_WRITER_BYTES = 64 << 20
 START_TIMEOUT_S = 30.0
 SUPERVISION_INTERVAL_S = 0.25
 RESTART_BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0)
@@ -130,13 +132,18 @@ class Service:
         """Share out the memory budget: half for buffers, a quarter each for writing and reading."""
         settings = self._settings
         buffers = settings.memory_budget // 2
+        for_writing = settings.memory_budget // 4
+        threads = min(settings.writer_threads, for_writing // MINIMUM_WRITER_BYTES)
+        if threads < settings.writer_threads:
+            log.warning("writers.fewer", threads=threads, reason="each needs its part of the memory budget")
         pool = WriterPool(
-            threads=settings.writer_threads,
-            memory_limit_bytes=settings.memory_budget // 4 // settings.writer_threads,
+            threads=threads,
+            memory_limit_bytes=for_writing // threads,
             staging=self._directory.staging,
             storage_version=settings.duckdb_storage_version,
         )
         self._on_close("writers", pool.close)
+        pool.warm_up()
         return Workshop(
             ledger=ledger,
             planner=Planner(ledger=ledger),
@@ -147,7 +154,7 @@ class Service:
             limits=PutLimits(
                 max_batch_bytes=settings.max_batch_bytes,
                 max_windows_per_put=settings.max_windows_per_put,
-                chunk_bytes=buffers // (4 * settings.writer_threads),
+                chunk_bytes=buffers // (4 * threads),
             ),
         )
 
@@ -181,7 +188,10 @@ class Service:
     def _start_door(self, ingestion: Ingestion, reads: Reads, actions: Actions) -> None:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         location = f"grpc://{host}:{self._settings.port}"
-        door = FlightDoor(location=location, ingestion=ingestion, reads=reads, actions=actions)
+        try:
+            door = FlightDoor(location=location, ingestion=ingestion, reads=reads, actions=actions)
+        except pa.ArrowException as exc:
+            raise OSError(f"cannot listen on {host}:{self._settings.port}; is it in use? try --port 0") from exc
         self.port = door.port
         self._on_close("door", lambda: _close_door(door))
         self._directory.write_server_file(
@@ -189,9 +199,15 @@ class Service:
                 "url": self.url,
                 "port": self.port,
                 "run_id": str(self._run_id),
-                "join_dsn": self._postgres.dsn if self._postgres is not None else "the --catalog-dsn of that server",
+                "join": self._join_options(),
             }
         )
+
+    def _join_options(self) -> str:
+        """Return the options with which another server joins this one's catalog and storage; never a secret."""
+        dsn = f"'{self._postgres.dsn}'" if self._postgres is not None else "(the same)"
+        storage = "(the same)" if self._settings.storage_url is not None else f"'{self._directory.data}'"
+        return f"--catalog-dsn {dsn} --storage-url {storage}"
 
     def _supervise(self) -> None:
         """Wait for a signal, and start Postgres again whenever it died."""
@@ -228,13 +244,17 @@ def _fence(ledger: Ledger, store: Store) -> TimestoreError | None:
     """Return why nothing may be committed to this storage; None if it is this catalog's."""
     identity = ledger.identity()
     try:
-        claim_root(
+        root_id = claim_root(
             store,
             catalog_id=identity.catalog_id,
             incarnation=identity.incarnation,
-            is_new=not identity.has_files,
+            settled=identity.storage_root,
         )
+        if ledger.settle_storage_root(root_id) != root_id:
+            raise foreign_root(store, identity.catalog_id, str(identity.catalog_id))
     except TimestoreError as failure:
+        if failure.kind != "fenced":
+            raise
         log.warning("storage.foreign", error=failure.message)
         return failure
     return None

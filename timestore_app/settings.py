@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from timestore_app.machine import available_memory_bytes, default_data_dir
 
+ENV_PREFIX = "TIMESTORE_"
+CLIENT_VARIABLES = ("TIMESTORE_URL",)  # no settings of the server
 GIB = 1 << 30
 MINIMUM_BUDGET = 256 << 20
 
@@ -22,7 +25,7 @@ MINIMUM_BUDGET = 256 << 20
 class Settings(BaseSettings):
     """The frozen settings of a server."""
 
-    model_config = SettingsConfigDict(env_prefix="TIMESTORE_", frozen=True, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", validate_default=True)
 
     data_dir: Path = Field(
         default_factory=default_data_dir, description="Everything the server keeps: catalog, staging, data files."
@@ -78,10 +81,16 @@ class Settings(BaseSettings):
 
         if config is not None and not config.is_file():
             raise SettingsError(f"there is no configuration file {config}")
+        if unknown := sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and not _is_known(name)):
+            raise SettingsError(
+                f"the environment has {unknown}, and no setting is named so; see timestore serve --help"
+            )
         try:
             loaded: Self = Configured(**overrides)
         except ValidationError as exc:
             raise SettingsError("; ".join(_problems(exc))) from exc
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+            raise SettingsError(f"the configuration file {config} cannot be read: {exc}") from exc
         return loaded
 
     @model_validator(mode="after")
@@ -104,6 +113,10 @@ def _problems(exc: ValidationError) -> list[str]:
     return [
         f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}" for problem in exc.errors()
     ]
+
+
+def _is_known(variable: str) -> bool:
+    return variable in CLIENT_VARIABLES or variable.removeprefix(ENV_PREFIX).lower() in Settings.model_fields
 
 
 def _is_loopback(host: str) -> bool:

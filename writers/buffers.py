@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -70,7 +71,7 @@ class _Partition:
     """The gathered rows of one partition, in order."""
 
     window: TimeWindow
-    parts: list[Part] = field(default_factory=list)
+    parts: deque[Part] = field(default_factory=deque)
     rows: int = 0
     bytes: int = 0
     chunks: int = 0  # taken so far
@@ -93,14 +94,15 @@ class _Partition:
         """Take so many rows from the front."""
         taken: list[Part] = []
         while rows:
-            part = self.parts.pop(0)
+            part = self.parts.popleft()
             if part.rows > rows:
-                self.parts.insert(0, Part(part.segment, part.start + rows, part.rows - rows))
+                self.parts.appendleft(Part(part.segment, part.start + rows, part.rows - rows))
                 part = Part(part.segment, part.start, rows)
             taken.append(part)
             rows -= part.rows
-        self.rows = sum(part.rows for part in self.parts)
-        self.bytes = sum(part.bytes for part in self.parts)
+            self.rows -= part.rows
+            self.bytes -= part.bytes
+        self.bytes = self.bytes if self.parts else 0
         self.chunks += 1
         return taken
 
@@ -223,6 +225,8 @@ class Budget:
 
     def release(self, buffer: PutBuffer, chunk: Chunk) -> None:
         """Give back a chunk that was written or given up."""
+        for part in chunk.parts:
+            part.segment.let_pages_go()
         with self.condition:
             for part in chunk.parts:
                 self.with_writers_bytes -= part.bytes

@@ -119,11 +119,13 @@ class DuckDBWriter:
         try:
             self._write_tables(table, _facts(request, described), path)
             size, checksum = _fsync_and_hash(path)
-        except (duckdb.Error, pa.ArrowInvalid, OSError) as exc:
+        except BaseException as exc:
             self.close()  # whatever is attached goes with the instance
             path.unlink(missing_ok=True)
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-            raise _translate(exc) from exc
+            if isinstance(exc, duckdb.Error | pa.ArrowInvalid | OSError):
+                raise _translate(exc) from exc
+            raise
         return FinishedFile(
             path=path,
             bytes=size,
@@ -133,6 +135,20 @@ class DuckDBWriter:
             max_ts_ns=described.max_ts_ns,
             digest=described.digest,
         )
+
+    def probe(self, path: Path) -> None:
+        """Write a file of one value and remove it: settings are tried, and what is imported late is imported.
+
+        Raises ``unsupported`` if files cannot be written so.
+        """
+        path.unlink(missing_ok=True)
+        one = pa.table({"one": pa.array([1], pa.int64())})
+        try:
+            self._write_tables(one, one, path)
+        except duckdb.Error as exc:
+            raise error("unsupported", f"DuckDB cannot write data files: {str(exc).splitlines()[0]}") from exc
+        finally:
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -172,6 +188,7 @@ class _Described:
     max_ts_ns: int
     digest: str
     nans: pa.Array
+    arrow_bytes: int  # what the rows take in memory: reads size their batches by it
 
 
 def _ordered(table: pa.Table, request: FileRequest) -> pa.Table:
@@ -194,6 +211,7 @@ def _describe(table: pa.Table, request: FileRequest) -> _Described:
         max_ts_ns=extremes["max"].as_py() * scale,
         digest=digest.finish(),
         nans=find_unusual_nans(table),
+        arrow_bytes=table.nbytes,
     )
 
 
@@ -228,6 +246,7 @@ def _facts(request: FileRequest, described: _Described) -> pa.Table:
         "timestamp_column": pa.array([request.timestamp_column]),
         "arrow_schema": pa.array([request.schema.serialize().to_pybytes()], pa.binary()),
         "row_count": pa.array([described.rows], pa.int64()),
+        "arrow_bytes": pa.array([described.arrow_bytes], pa.int64()),
         "digest": pa.array([described.digest]),
         "appends": pa.array([[append]], pa.list_(_APPEND_TYPE)),
         "nan_bits": pa.ListArray.from_arrays([0, len(described.nans)], described.nans),
@@ -266,4 +285,6 @@ def _translate(exc: Exception) -> TimestoreError:
         return error("value_not_storable", f"a value does not fit its column: {str(exc).splitlines()[0]}")
     if (isinstance(exc, OSError) and exc.errno == 28) or "No space left" in str(exc):
         return error("disk_full", "the staging disk is full; free space there, then send this again")
+    if isinstance(exc, duckdb.OutOfMemoryException):
+        return error("storage_unavailable", "a writer's share of the memory budget is too small; raise --memory-budget")
     return error("storage_unavailable", f"a data file could not be written ({type(exc).__name__}); send this again")

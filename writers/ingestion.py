@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from catalog.errors import PlanStaleError
+from catalog.errors import OutcomeUnknownError, PlanStaleError, unavailable
 from catalog.ledger import Ledger
 from catalog.records import CommitPlan
 from timestore.datasets import CreateOptions, Dataset
@@ -109,4 +109,6 @@ def _try_creation(ledger: Ledger, plan: CommitPlan) -> bool:
         ledger.commit(plan, [], deadline=time.monotonic() + COMMIT_DEADLINE_S)
     except PlanStaleError:
         return False  # somebody else was quicker
+    except OutcomeUnknownError as exc:
+        raise unavailable() from exc
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +19,6 @@ import structlog
 from catalog.errors import OutcomeUnknownError, PlanStaleError
 from catalog.ledger import Ledger
 from catalog.records import CommitOutcome, CommitPlan, Intent, NewAppend, NewSlice, Outcome
-from readers.forms import Timestamps
 from storage.paths import data_file_path
 from storage.store import Store
 from timestore.descriptor import PutDescriptor
@@ -29,6 +28,7 @@ from timestore.receipt import MAX_RECEIPT_FILES, Receipt, ReceiptFile
 from timestore.windows import UNITS_PER_SECOND
 from writers.buffers import Budget, Chunk
 from writers.data_file import AppendFacts, DuckDBWriter, FileRequest, FinishedFile
+from writers.held_back import HeldBack, held_bytes
 from writers.planning import Planner, PutPlan
 from writers.pool import WriterPool
 from writers.put import Cancelled, PutStream, cancelled, first_receipt, replay
@@ -95,7 +95,7 @@ class NewPut(PutStream):
         self._buffer = shared.budget.open_buffer(chunk_bytes=shared.limits.chunk_bytes, owner=self)
         self._facts = AppendFacts(append_id=uuid7(), idempotency_key=idempotency_key)
         self._spill_file = SpillFile(path=shared.staging / f"{self._facts.append_id}.arrow")
-        self._held_back: tuple[pa.RecordBatch, Timestamps, int] | None = None
+        self._held_back = HeldBack()
         self._largest_batch = 0
         self._reserved_next = 0
         # Shared with the writer threads, guarded by the lock.
@@ -113,13 +113,14 @@ class NewPut(PutStream):
         self._raise_failure()
         stamps = self._validator.check(batch)
         self._count(batch)
-        size = batch.nbytes if batch.num_rows else 0
+        size = held_bytes(batch) if batch.num_rows else 0
         self._shared.budget.adjust(self._buffer, size - self._reserved_next)
         self._reserved_next = 0
         if batch.num_rows:
             self._largest_batch = max(self._largest_batch, size)
-            self._route_held_back()
-            self._held_back = (batch, stamps, size)
+            if self._held_back.is_enough:
+                self._route_held_back()
+            self._held_back.add(batch, stamps, size)
 
     def finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
         self._check_end(marker_rows, is_cancelled)
@@ -147,20 +148,18 @@ class NewPut(PutStream):
         self._fail(cancelled())  # whatever is still queued is not worth writing
         self._buffer.wait_until_written()
         self._shared.budget.close_buffer(self._buffer)
-        self._held_back = None
+        self._held_back = HeldBack()
         self._spill_file.close()
         self._remove_unpublished()
 
     def _route_held_back(self) -> None:
-        """Route the batch before: the last one stays out of the buffers until the stream has ended.
+        """Route the batches before: the last one stays out of the buffers until the stream has ended.
 
         So at least one file of every append is written after the end, and has the append's fingerprint and row count.
         """
-        if self._held_back is None:
-            return
-        batch, stamps, size = self._held_back
-        self._held_back = None
-        self._buffer.add(self._router.split(batch, stamps), size)
+        if self._held_back.rows:
+            batch, stamps, size = self._held_back.take()
+            self._buffer.add(self._router.split(batch, stamps), size)
 
     def _checked_fingerprint(self) -> str:
         fingerprint = self._fingerprint()
@@ -182,19 +181,27 @@ class NewPut(PutStream):
 
     def dispatch(self, chunks: Sequence[Chunk]) -> None:
         """Give chunks to the writers, their intents recorded first; a failure is kept for the put."""
-        if not chunks:
-            return
+        submitted = 0
+        try:
+            for job in self._prepare(chunks):
+                self._shared.pool.submit(job)
+                submitted += 1
+        except Exception as exc:  # noqa: BLE001  # whatever happened: the chunks must come back, the put must hear of it
+            failure = exc if isinstance(exc, TimestoreError) else InternalError("internal", f"writing failed: {exc!r}")
+            self._fail(failure)
+            for chunk in chunks[submitted:]:
+                self._shared.budget.release(self._buffer, chunk)
+
+    def _prepare(self, chunks: Sequence[Chunk]) -> list[Callable[[DuckDBWriter], None]]:
+        """Record the intents of some chunks and return the jobs that write them."""
+        self._raise_failure()
         planned = [(chunk, self._planned_file(chunk)) for chunk in chunks]
         intents = [Intent(holder_id=request.file_id, path=path) for _, (request, path) in planned]
-        try:
-            self._raise_failure()
-            with self._lock:
-                self._unpublished.update({intent.holder_id: intent.path for intent in intents})
+        with self._lock:
+            self._unpublished.update({intent.holder_id: intent.path for intent in intents})
+        if intents:
             self._shared.ledger.record_intents(intents)
-        except TimestoreError as exc:
-            self._fail(exc)
-        for chunk, (request, path) in planned:
-            self._shared.pool.submit(partial(self._write, chunk, request, path))
+        return [partial(self._write, chunk, request, path) for chunk, (request, path) in planned]
 
     def _planned_file(self, chunk: Chunk) -> tuple[FileRequest, str]:
         file_id = uuid7()
@@ -223,11 +230,9 @@ class NewPut(PutStream):
         except TimestoreError as exc:
             self._fail(exc)
         except Exception as exc:  # the top of a thread: whatever happened, the put must hear of it
-            log.exception("file.failed", file_id=str(request.file_id))
             self._fail(InternalError("internal", f"a data file could not be written: {type(exc).__name__}"))
+            log.exception("file.failed", file_id=str(request.file_id))
         finally:
-            for part in chunk.parts:
-                part.segment.let_pages_go()
             self._shared.budget.release(self._buffer, chunk)
 
     def _staged(self, file_id: UUID) -> Path:
@@ -255,6 +260,8 @@ class NewPut(PutStream):
 
     def _new_append(self, fingerprint: str, timings: dict[str, float]) -> NewAppend:
         slices = tuple(self._slices[sequence] for sequence in sorted(self._slices))
+        if sum(new.rows for new in slices) != self.rows:
+            raise InternalError("internal", f"{self.rows} rows came, but other files were written; send this again")
         receipt: dict[str, Any] = {
             "type": "receipt",
             "v": 1,
@@ -283,17 +290,18 @@ class NewPut(PutStream):
         )
 
     def _remove_unpublished(self) -> None:
-        """Remove the files of a put that is known not to have been committed, then forget their intents.
+        """Remove the files of a put that was not committed: give them up in the catalog, delete them, forget them.
 
-        What cannot be removed now keeps its intent, so that it is not lost track of.
+        In this order no file can be both deleted and committed. What cannot be removed now keeps its intent.
         """
         if not self._unpublished:
             return
         try:
-            for holder_id, path in self._unpublished.items():
+            condemned = self._shared.ledger.condemn_intents(list(self._unpublished))
+            for holder_id in condemned:
                 self._staged(holder_id).unlink(missing_ok=True)
-                self._shared.store.delete(path)
-            self._shared.ledger.forget_intents(list(self._unpublished))
+                self._shared.store.delete(self._unpublished[holder_id])
+            self._shared.ledger.forget_intents(condemned)
         except (TimestoreError, OSError) as exc:
             log.warning("put.files_left", files=len(self._unpublished), error=str(exc))
 

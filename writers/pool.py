@@ -25,6 +25,10 @@ class WriterPool:
         self._writers: list[DuckDBWriter] = []
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="writer")
 
+    def warm_up(self) -> None:
+        """Write and remove a tiny file, so that no put meets a wrong setting; raises ``unsupported``."""
+        self._executor.submit(lambda: self._writer().probe(self._staging / "probe.duckdb")).result()
+
     def submit(self, job: Callable[[DuckDBWriter], None]) -> None:
         """Queue a job. It must not raise: it reports to whoever waits for it."""
         self._executor.submit(self._run, job)

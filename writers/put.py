@@ -36,7 +36,10 @@ class PutStream(ABC):
         self.schema_version = schema_version
         self.rows = 0
         self.bytes = 0  # of Arrow data received, uncompressed
-        self._digest = PayloadDigest(schema)
+        try:
+            self._digest = PayloadDigest(schema)
+        except TypeError as exc:
+            raise error("type_unsupported", f"a column's type cannot be stored: {exc}") from exc
         self._started = time.monotonic()
 
     @abstractmethod

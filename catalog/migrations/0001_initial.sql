@@ -11,6 +11,13 @@ CREATE TABLE catalog_identity (
 );
 INSERT INTO catalog_identity DEFAULT VALUES;
 
+-- Where files are. The root of a target carries its root_id in a marker, so that one catalog never has two.
+CREATE TABLE storage_targets (
+    name       text PRIMARY KEY,
+    root_id    uuid NOT NULL,
+    claimed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- What never changes after a dataset's creation, except that the first append fixes key_names.
 CREATE TABLE datasets (
     dataset_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

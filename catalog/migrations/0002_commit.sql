@@ -96,6 +96,11 @@ BEGIN
             RAISE EXCEPTION 'an intent of this append was condemned' USING ERRCODE = 'TS001';
         END IF;
 
+        IF (v_append ->> 'rows')::bigint <> (SELECT coalesce(sum((value ->> 'rows')::bigint), 0)
+                                             FROM jsonb_array_elements(v_append -> 'slices')) THEN
+            RAISE EXCEPTION 'the slices of this append do not have all of its rows';
+        END IF;
+
         v_receipt := v_append -> 'receipt' || jsonb_build_object(
             'version', v_version, 'incarnation', v_dataset.incarnation,
             'committed_at', to_char(v_now AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'));

@@ -1,8 +1,15 @@
 -- Every statement the catalog sends, by name. `%(name)s` are parameters.
 
 -- name: read_identity
--- Who this catalog is, and whether any storage has files of its.
-SELECT catalog_id, incarnation, EXISTS (SELECT FROM holders WHERE form <> 'inline') FROM catalog_identity;
+-- Who this catalog is, and which root has its files.
+SELECT i.catalog_id, i.incarnation, t.root_id
+FROM catalog_identity i LEFT JOIN storage_targets t ON t.name = %(storage)s;
+
+-- name: settle_storage_root
+-- Remember which root has the files, unless that is settled; answer the one that is.
+INSERT INTO storage_targets (name, root_id) VALUES (%(name)s, %(root_id)s)
+ON CONFLICT (name) DO UPDATE SET name = excluded.name
+RETURNING root_id;
 
 -- name: read_safety
 -- The settings without which a commit could be lost.
@@ -27,9 +34,16 @@ INSERT INTO intents (holder_id, run_id, storage, path)
 SELECT holder_id, %(run_id)s, %(storage)s, path
 FROM unnest(%(holder_ids)s::uuid[], %(paths)s::text[]) AS i (holder_id, path);
 
+-- name: condemn_intents
+-- Give files up, before their bytes are deleted: a commit that comes later aborts. Those already committed are not here.
+UPDATE intents SET condemned_at = clock_timestamp()
+WHERE holder_id = ANY (%(holder_ids)s) AND run_id = %(run_id)s AND condemned_at IS NULL
+RETURNING holder_id;
+
 -- name: forget_intents
--- Forget files that are known to be deleted and never to be committed.
-DELETE FROM intents WHERE holder_id = ANY (%(holder_ids)s) AND run_id = %(run_id)s;
+-- Forget condemned files whose bytes are deleted.
+DELETE FROM intents
+WHERE holder_id = ANY (%(holder_ids)s) AND run_id = %(run_id)s AND condemned_at IS NOT NULL;
 
 -- name: commit_appends
 -- Publish: see the function.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -116,9 +117,8 @@ def test_second_server_is_refused(server_process: StartProcess) -> None:
     assert second.returncode == 3
     assert "--catalog-dsn" in second.stderr
     assert "password" not in second.stderr
-    dsn = second.stderr.split("--catalog-dsn '")[1].split("'")[0]
-    storage = str(server.data_dir / "data")
-    joined = server_process("--catalog-dsn", dsn, "--storage-url", storage, data_dir=server.data_dir.parent / "other")
+    join = shlex.split(second.stderr.split("another --data-dir and ")[1])
+    joined = server_process(*join, data_dir=server.data_dir.parent / "other")
     with timestore.connect(joined.url) as one, timestore.connect(server.url) as other:
         receipt = one.append("cpu", SENT, idempotency_key="a")
         assert other.append("cpu", SENT, idempotency_key="a") == receipt.as_replay()
