@@ -98,11 +98,11 @@ class DuckDBWriter:
     def __init__(self, *, memory_limit_bytes: int, temporary_directory: Path, storage_version: str) -> None:
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": 1,
-            "memory_limit": f"{memory_limit_bytes}B",
             "temp_directory": str(temporary_directory),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
+        self._memory_limit_bytes = memory_limit_bytes
         self._storage_version = storage_version
         self._connection: duckdb.DuckDBPyConnection | None = None
 
@@ -157,6 +157,8 @@ class DuckDBWriter:
 
     def _write_tables(self, table: pa.Table, facts: pa.Table, path: Path) -> None:
         connection = self._open()
+        # DuckDB handles 2 048 rows at once, however wide they are; a file is bounded by chunk and batch sizes.
+        connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + 2 * table.nbytes}B'")
         block = SMALL_BLOCK_BYTES if table.num_rows <= SMALL_FILE_ROWS else BLOCK_BYTES
         location = str(path).replace("'", "''")
         connection.execute(

@@ -158,7 +158,9 @@ class NewPut(PutStream):
         So at least one file of every append is written after the end, and has the append's fingerprint and row count.
         """
         if self._held_back.rows:
-            batch, stamps, size = self._held_back.take()
+            batch, stamps, counted = self._held_back.take()
+            size = held_bytes(batch)  # less than was counted, if small batches were joined
+            self._shared.budget.adjust(self._buffer, size - counted)
             self._buffer.add(self._router.split(batch, stamps), size)
 
     def _checked_fingerprint(self) -> str:

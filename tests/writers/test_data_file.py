@@ -297,6 +297,7 @@ def test_a_file_says_what_it_is(bench: Workbench) -> None:
         "key": '{"region":"e/u","site":"ä"}',
         "timestamp_column": "ts",
         "row_count": 2,
+        "arrow_bytes": table.nbytes,
         "digest": _digest(table),
         "appends": [told],
         "nan_bits": [],
