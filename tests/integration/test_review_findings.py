@@ -144,7 +144,7 @@ def test_a_readers_own_failure_is_not_hidden(client: timestore.Client) -> None:
         yield from sent.to_batches()
         raise KeyError("the caller's own")
 
-    with pytest.raises(pa.ArrowInvalid, match="the caller.s own"):
+    with pytest.raises(pa.ArrowInvalid, match="the caller's own"):
         client.append("cpu", pa.RecordBatchReader.from_batches(sent.schema, batches()))
 
     assert client.datasets() == []

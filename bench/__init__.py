@@ -1,0 +1,1 @@
+"""How fast is a put, against what this machine allows, measured in the same run."""

@@ -1,0 +1,60 @@
+"""Where a benchmark ran: figures of two machines, or of two versions, cannot be compared."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+PACKAGES = ("timestore", "duckdb", "pyarrow", "psycopg", "numpy")
+ROOT = Path(__file__).parents[1]
+
+
+def describe_machine(folder: Path) -> dict[str, object]:
+    """Describe processor, memory, load, and the file system that is written to."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": f"{platform.system()} {platform.release()}",
+        "file_system": _file_system(folder),
+        "load_before": round(os.getloadavg()[0], 2),  # of the last minute: what else was running
+    }
+
+
+def describe_versions() -> dict[str, str | None]:
+    """List what was measured, and with what."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "changes": {None: None, "": "none"}.get(_git("status", "--porcelain"), "uncommitted"),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _file_system(folder: Path) -> str:
+    """Name the type of the file system: on a tmpfs, fsync costs nothing."""
+    path = folder.resolve()
+    holding = [part for part in psutil.disk_partitions(all=True) if path.is_relative_to(part.mountpoint)]
+    return max(holding, key=lambda part: len(part.mountpoint)).fstype if holding else "unknown"
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
