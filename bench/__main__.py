@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -54,7 +56,7 @@ class Contenders:
     def on(
         self, data: Rows, expected: RowDigest, streams: list[int]
     ) -> Iterator[tuple[str, int | None, Callable[[], Run]]]:
-        """List them for one shape, in the order of a round: name, streams, and what to call."""
+        """List them for one shape: name, streams, and what to call."""
         yield "DuckDB alone, in process", None, partial(self.duckdb.run, data)
         yield "our writers, in process", None, partial(self.writers.run, data)
         for number in streams:
@@ -105,14 +107,16 @@ def main(
       plain   timestamp, 10 texts, 5 doubles, 5 integers
       narrow  timestamp, integer key, double; five times as many rows
 
-    All take turns, round after round; the first round does not count. Ratios are taken within a round, and come first:
-    on another day or machine the MB/s differ, the ratios hardly. What is shown is the median, with least and greatest.
+    All take turns, in another order each round; the first round does not count. Ratios are taken within a round, and
+    come first: on another day or machine the MB/s differ, the ratios much less. What is shown is the median, with the
+    least and the greatest in brackets.
 
     After each put everything is read back. If a row or a value differs, there is no report, and the exit code is 1.
     Nothing is judged by time.
 
     Serve arguments look like this: --serve-arg=--memory-budget=512MiB
     """  # noqa: D301
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the servers must not outlive us
     settings: dict[str, object] = {
         "rows": rows,
         "repeats": repeats,
@@ -151,7 +155,9 @@ def _measure(
     ]
     for number in range(repeats + 1):
         progress.print(f"  round {number} of {repeats}{'' if number else ' (does not count)'}")
-        for case, (_, _, take_turn) in zip(cases, turns, strict=True):
+        order = list(zip(cases, turns, strict=True))
+        random.Random(number).shuffle(order)  # nobody always comes after the same one, and its writeback
+        for case, (_, _, take_turn) in order:
             run = take_turn()
             if number:
                 case.runs.append(run)

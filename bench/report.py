@@ -82,6 +82,7 @@ def show(console: Console, report: dict[str, object], cases: list[Case]) -> None
     """Print the tables: medians, with the range in brackets."""
     console.print(_ratio_table(compare(cases)))
     console.print(_speed_table(cases))
+    console.print(_server_table(cases))
     for title in ("settings", "machine", "versions"):
         facts = report[title]
         assert isinstance(facts, dict)
@@ -97,7 +98,7 @@ def _result(case: Case) -> dict[str, object]:
         "rows": case.rows,
         "arrow_bytes": case.bytes,
         "mb_per_s": asdict(_megabytes_per_s(case)),
-        "rows_per_s": asdict(_rows_per_s(case)),
+        "rows_per_s": asdict(Spread.of(_rows_rates(case))),
         "runs": [asdict(run) for run in case.runs],
     }
 
@@ -110,24 +111,32 @@ def _ratio_table(ratios: list[Ratio]) -> Table:
 
 
 def _speed_table(cases: list[Case]) -> Table:
-    columns = ("shape", "streams", "contender", "MB/s", "Mrows/s", "server CPU s", "server RSS before, peak MB")
-    table = _table("Speeds (MB of Arrow)", *columns)
+    table = _table("Speeds (MB of Arrow)", "shape", "streams", "contender", "MB/s", "Mrows/s")
     for case in cases:
         table.add_row(
             case.shape,
             str(case.streams or "-"),
             case.contender,
             _megabytes_per_s(case).text(0),
-            Spread.of([case.rows / run.seconds / 1e6 for run in case.runs]).text(2),
-            _of_server(case, lambda run: run.cpu_s, 1),
-            _memory(case),
+            Spread.of([rows / 1e6 for rows in _rows_rates(case)]).text(2),
         )
     return table
 
 
-def _memory(case: Case) -> str:
-    before = _of_server(case, lambda run: _in_mb(run.rss_before_bytes), 0)
-    return before if before == "-" else f"{before}, {_of_server(case, lambda run: _in_mb(run.rss_peak_bytes), 0)}"
+def _server_table(cases: list[Case]) -> Table:
+    columns = ("shape", "streams", "seconds", "CPU s", "RSS before, MB", "RSS peak, MB")
+    table = _table("What a put costs the server's process", *columns)
+    for case in cases:
+        if case.contender == PUT:
+            table.add_row(
+                case.shape,
+                str(case.streams),
+                Spread.of([run.seconds for run in case.runs]).text(1),
+                _of_server(case, lambda run: run.cpu_s, 1),
+                _of_server(case, lambda run: _in_mb(run.rss_before_bytes), 0),
+                _of_server(case, lambda run: _in_mb(run.rss_peak_bytes), 0),
+            )
+    return table
 
 
 def _of_server(case: Case, figure: Callable[[Run], float | None], digits: int) -> str:
@@ -143,12 +152,12 @@ def _megabytes_per_s(case: Case) -> Spread:
     return Spread.of([case.bytes / run.seconds / MB for run in case.runs])
 
 
-def _rows_per_s(case: Case) -> Spread:
-    return Spread.of([case.rows / run.seconds for run in case.runs])
+def _rows_rates(case: Case) -> list[float]:
+    return [case.rows / run.seconds for run in case.runs]
 
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(column)
     return table

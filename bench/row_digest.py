@@ -56,7 +56,7 @@ def _bits(column: pa.Array) -> Hashes:
         return np.asarray(column.view(pa.uint64()), np.uint64)
     encoded = column.dictionary_encode()
     values = [xxhash.xxh3_64_intdigest(text.encode()) for text in encoded.dictionary.to_pylist()]
-    return np.array(values, np.uint64)[np.asarray(encoded.indices)]
+    return np.array(values, np.uint64).take(np.asarray(encoded.indices, np.int64))
 
 
 def _mixed(bits: Hashes) -> Hashes:
