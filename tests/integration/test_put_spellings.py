@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pyarrow.flight as flight
 import pytest
 
@@ -40,6 +42,22 @@ def test_answers_in_order(server_url: str) -> None:
         "bytes", "landing", "files", "files_total", "committed_at", "timings_ms", "replayed",
     }  # fmt: skip
     assert (receipt["type"], receipt["v"]) == ("receipt", 1)
+
+
+def test_progress_on_long_puts(server_url: str) -> None:
+    """A put that lasts hears how far it is, at most once a second."""
+    put = RawPut(server_url, command(dataset="cpu", end="eof"), SENT.schema)
+    put.answer()
+    put.send(SENT.slice(0, 500))
+    time.sleep(1.1)  # the interval under test, not synchronisation
+    put.send(SENT.slice(500, 100))
+
+    progress = put.answer()
+
+    assert progress is not None
+    assert progress["type"] == "progress"
+    assert 500 < progress["rows"] <= 600
+    assert put.finish()["rows"] == 600
 
 
 def test_committed_hint_then_compare(client: timestore.Client, server_url: str) -> None:
