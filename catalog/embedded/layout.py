@@ -26,7 +26,7 @@ class Layout:
 
     def read_password(self) -> str:
         """Return the password that the passfile has."""
-        return self.passfile.read_text(encoding="ascii").strip().rsplit(":", 1)[1]
+        return self.passfile.read_text(encoding="utf-8").strip().rsplit(":", 1)[1]
 
     @property
     def log(self) -> Path:

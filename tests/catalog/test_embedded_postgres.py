@@ -226,7 +226,7 @@ def test_the_dsn_is_enough_for_another_process_and_holds_no_secret(postgres: Emb
     assert len(secret) >= 32
     assert secret not in postgres.dsn
     assert secret not in (directory / "log").read_text()
-    assert set(conninfo_to_dict(postgres.dsn)) == {"host", "port", "user", "dbname", "passfile"}
+    assert set(conninfo_to_dict(postgres.dsn)) == {"host", "port", "user", "dbname", "passfile", "sslmode"}
     joiner = "import psycopg, sys; print(psycopg.connect(sys.argv[1]).execute('SELECT current_user').fetchone()[0])"
     answer = subprocess.run([sys.executable, "-c", joiner, postgres.dsn], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "timestore"

@@ -42,7 +42,7 @@ MOMENTS = st.datetimes(timezones=st.just(UTC))
 COUNTS = st.integers(0, 2**63 - 1)
 BOUNDS = st.builds(
     Bounds, min=st.none() | MOMENTS, max=st.none() | MOMENTS, future_tolerance_s=st.none() | st.floats(0, 1e15)
-).filter(lambda bounds: bounds != Bounds())
+).filter(lambda bounds: bounds != Bounds() and (not bounds.min or not bounds.max or bounds.min < bounds.max))
 CREATES = st.builds(
     CreateOptions,
     timestamp_column=st.none() | TEXTS,
@@ -65,7 +65,7 @@ PUTS = st.builds(
 SELECTIONS = st.builds(
     Selection,
     key=KEYS,
-    columns=st.none() | st.lists(TEXTS, min_size=1, max_size=3).map(tuple),
+    columns=st.none() | st.lists(TEXTS, min_size=1, max_size=3, unique=True).map(tuple),
     start=st.none() | MOMENTS,
     end=st.none() | MOMENTS,
     with_key=st.booleans(),
