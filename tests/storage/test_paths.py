@@ -55,7 +55,7 @@ def _path(parts: dict[str, str], *, dataset: str = "cpu", window: TimeWindow = D
 
 def _is_safe(path: str) -> bool:
     parts = path.split("/")
-    return posixpath.normpath(f"/root/{path}") == f"/root/{path}" and all(
+    return posixpath.normpath(f"/store/{path}") == f"/store/{path}" and all(
         0 < len(part.encode()) <= 255 for part in parts
     )
 
