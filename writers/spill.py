@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class Segment:
     def let_pages_go(self) -> None:
         """Give the pages of a spilled batch back to the kernel; they come again when they are read."""
         if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self.mapping.madvise(mmap.MADV_DONTNEED)
+            with suppress(OSError):  # advice: without it the kernel takes them when it needs them
+                self.mapping.madvise(mmap.MADV_DONTNEED)
 
 
 class SpillFile:
