@@ -61,6 +61,7 @@ lock: ## resolve and hash the dependencies again (needs uv; ARGS=--upgrade)
 	@$(UV_COMPILE) pyproject.toml --extra server --group dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) pyproject.toml --extra server --constraint requirements/dev.txt --output-file requirements/server.txt
 	@$(UV_COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
+	@$(UV_COMPILE) --group fuzz --constraint requirements/dev.txt --output-file requirements/fuzz.txt
 	@$(UV_COMPILE) requirements/duckdb15.in --output-file requirements/duckdb15.txt
 
 clean: ## remove the virtual environment, caches, builds and the demo's data
