@@ -188,6 +188,8 @@ class Actions:
         fields.finish()
         yield {
             "running_puts": self._ingestion.gate.running,
+            "expired_puts": self._ingestion.watchdog.expired_puts,
+            "stalled_puts": self._ingestion.watchdog.stalled_puts,
             "buffered_bytes": self._shared.budget.used_bytes,
             "buffer_limit_bytes": self._shared.budget.limit_bytes,
             **self._manifests.counts(),

@@ -19,6 +19,9 @@ from writers.ingestion import Ingestion
 from writers.put import PutStream
 
 PROGRESS_INTERVAL_S = 1.0
+# Progress comes ever more seldom: a client that reads no answers is frozen once they fill its window, often 64 KiB. So
+# a put of an hour sends 125 of them, a put of a week 230, at 60 bytes each.
+PROGRESS_GROWTH = 0.05
 
 log = structlog.get_logger()
 
@@ -47,9 +50,10 @@ def receive(
         answers.begin(put)
         marker_rows = _take_batches(put, reader, answers)
         receipt = put.finish(marker_rows=marker_rows, is_cancelled=context.is_cancelled)
-        # The commit is done. A client that went away meanwhile learns of it by sending the put again.
-        answers.send(receipt.as_json())
-        _log(receipt)
+    # The commit is done, and the put holds nothing any more: a client that takes its time here keeps only this thread.
+    # One that went away meanwhile learns of the commit by sending the put again.
+    _log(receipt)
+    answers.send(receipt.as_json())
 
 
 class _Answers:
@@ -57,28 +61,31 @@ class _Answers:
 
     def __init__(self, writer: flight.FlightMetadataWriter) -> None:
         self._writer = writer
-        self._next_progress = time.monotonic() + PROGRESS_INTERVAL_S
+        self._started = time.monotonic()
+        self._next_progress = self._started + PROGRESS_INTERVAL_S
 
     def begin(self, put: PutStream) -> None:
-        if put.committed is not None:
-            self.send({"type": "committed", "v": PROTOCOL_VERSION, "receipt": put.committed.as_json()})
-            return
-        self.send(
-            {
-                "type": "ready",
-                "v": PROTOCOL_VERSION,
-                "dataset": put.descriptor.dataset,
-                "schema_version": put.schema_version,
-                "idempotency_key": put.idempotency_key,
-            }
-        )
+        with put.watch.waiting_for_client():
+            if put.committed is not None:
+                self.send({"type": "committed", "v": PROTOCOL_VERSION, "receipt": put.committed.as_json()})
+                return
+            self.send(
+                {
+                    "type": "ready",
+                    "v": PROTOCOL_VERSION,
+                    "dataset": put.descriptor.dataset,
+                    "schema_version": put.schema_version,
+                    "idempotency_key": put.idempotency_key,
+                }
+            )
 
     def progress(self, put: PutStream) -> None:
-        """Tell how far the put is, at most once a second: answers that nobody reads must stay few."""
+        """Tell how far the put is, at most once a second, and all in all not often."""
         now = time.monotonic()
         if now >= self._next_progress:
-            self._next_progress = now + PROGRESS_INTERVAL_S
-            self.send({"type": "progress", "rows": put.rows, "bytes": put.bytes})
+            self._next_progress = now + max(PROGRESS_INTERVAL_S, PROGRESS_GROWTH * (now - self._started))
+            with put.watch.waiting_for_client():
+                self.send({"type": "progress", "rows": put.rows, "bytes": put.bytes})
 
     def send(self, fields: dict[str, Any]) -> None:
         try:
@@ -106,7 +113,7 @@ def _chunks(put: PutStream, reader: flight.MetadataRecordBatchReader) -> Iterato
     while True:
         put.make_room()
         try:
-            with reading_stream():
+            with put.watch.waiting_for_client(), reading_stream():
                 chunk = reader.read_chunk()
         except StopIteration:
             return

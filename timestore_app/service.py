@@ -35,6 +35,7 @@ from writers.ingestion import Ingestion
 from writers.new_put import PutLimits, Workshop
 from writers.planning import Planner
 from writers.pool import WriterPool
+from writers.watchdog import Watchdog
 
 READERS = 8
 MINIMUM_WRITER_BYTES = 64 << 20
@@ -116,8 +117,14 @@ class Service:
         store = open_store(settings.storage_url or str(self._directory.data))
         self._start_lease(ledger)
         shared = self._build_workshop(ledger, store)
+        watchdog = Watchdog(idle_timeout_s=settings.put_idle_timeout_s)
+        watchdog.open()
+        self._on_close("watchdog", watchdog.close)
         ingestion = Ingestion(
-            shared=shared, gate=AdmissionGate(max_running=settings.max_running_puts), fence=_fence(ledger, store)
+            shared=shared,
+            gate=AdmissionGate(max_running=settings.max_running_puts),
+            watchdog=watchdog,
+            fence=_fence(ledger, store),
         )
         self._gate = ingestion.gate
         readers = ReaderPool(readers=READERS, memory_limit_bytes=settings.memory_budget // 4 // READERS)

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     max_running_puts: int = Field(128, ge=1, le=10_000, description="Puts that may run at once.")
     max_batch_bytes: ByteSize = Field(ByteSize(256 << 20), gt=0, description="Largest record batch.")
     max_windows_per_put: int = Field(1_000, ge=1, le=100_000, description="Time windows that one put may touch.")
+    put_idle_timeout_s: float = Field(
+        60.0, gt=0, le=86_400, description="Seconds after which a put whose client sends nothing is given up."
+    )
     shutdown_grace_s: float = Field(30.0, ge=0, description="Seconds that running puts get to finish at shutdown.")
     lease_s: float = Field(30.0, ge=5, description="Seconds after which a silent server counts as gone.")
     duckdb_storage_version: str = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +22,18 @@ from writers.new_put import COMMIT_DEADLINE_S, NewPut, Workshop
 from writers.planning import check_agreement, new_spec
 from writers.put import PutStream, RepeatedPut
 from writers.schemas import check_schema
+from writers.watchdog import Watchdog
 
 
 class Ingestion:
     """Begins puts. Thread safe."""
 
-    def __init__(self, *, shared: Workshop, gate: AdmissionGate, fence: TimestoreError | None = None) -> None:
+    def __init__(
+        self, *, shared: Workshop, gate: AdmissionGate, watchdog: Watchdog, fence: TimestoreError | None = None
+    ) -> None:
         self._shared = shared
         self.gate = gate
+        self.watchdog = watchdog
         self._fence = fence  # why nothing may be committed here, if so
 
     @property
@@ -37,19 +42,19 @@ class Ingestion:
 
     @contextmanager
     def put(self, descriptor: PutDescriptor, schema: pa.Schema, *, principal: str | None = None) -> Iterator[PutStream]:
-        """Begin a put; leaving the context gives back whatever it holds.
+        """Begin a put; leaving the context gives back whatever it holds, as does a client that falls silent.
 
         Raises ``overloaded``, ``shutting_down``, ``fenced``, and what ``Planner.plan`` raises.
         """
         self.gate.enter()
+        place = _Place(self.gate)
         try:
             stream = self._begin(descriptor, schema, principal)
-            try:
+            place.stream = stream
+            with self.watchdog.watch(place.give_back) as stream.watch:
                 yield stream
-            finally:
-                stream.close()
         finally:
-            self.gate.leave()
+            place.give_back()
 
     def create_dataset(self, name: str, options: CreateOptions, schema: pa.Schema) -> tuple[Dataset, bool]:
         """Create a dataset without rows; return it and whether it was created now.
@@ -102,6 +107,28 @@ class Ingestion:
     def _refuse_if_fenced(self) -> None:
         if self._fence is not None:
             raise self._fence
+
+
+class _Place:
+    """A put's place among the running ones. Thread safe: the put's own thread or the watchdog gives it back, once."""
+
+    def __init__(self, gate: AdmissionGate) -> None:
+        self._gate = gate
+        self._lock = threading.Lock()
+        self._is_held = True
+        self.stream: PutStream | None = None
+
+    def give_back(self) -> None:
+        """Release everything; return when that is done, whoever does it."""
+        with self._lock:
+            if not self._is_held:
+                return
+            self._is_held = False
+            try:
+                if self.stream is not None:
+                    self.stream.close()
+            finally:
+                self._gate.leave()
 
 
 def _try_creation(ledger: Ledger, plan: CommitPlan) -> bool:

@@ -18,14 +18,19 @@ from timestore.digest import PayloadDigest, fingerprint
 from timestore.errors import TimestoreError, error
 from timestore.receipt import Receipt
 from writers.validation import check_arrow
+from writers.watchdog import Watch
 
 Cancelled = Callable[[], bool]
 
 
 class PutStream(ABC):
-    """What the door drives: ``make_room`` and ``add`` for each batch, ``finish`` at the end, ``close`` in any case."""
+    """What the door drives: ``make_room`` and ``add`` for each batch, ``finish`` at the end, ``close`` in any case.
+
+    Whatever may take as long as the client likes happens inside ``watch.waiting_for_client()``.
+    """
 
     committed: Receipt | None = None  # the receipt that this idempotency key already has
+    watch: Watch
 
     def __init__(
         self, *, descriptor: PutDescriptor, idempotency_key: str, schema: pa.Schema, schema_version: int
@@ -59,7 +64,7 @@ class PutStream(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back everything the put holds; whatever it did not publish is removed."""
+        """Give back everything the put holds; whatever it did not publish is removed. Called once, by any thread."""
 
     def _count(self, batch: pa.RecordBatch) -> None:
         self._digest.update(batch)

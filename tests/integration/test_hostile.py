@@ -6,43 +6,12 @@ import struct
 from collections.abc import Iterator
 
 import grpc
-import pyarrow as pa
-import pyarrow.flight as flight
 import pytest
 
 import timestore
 from tests.fixtures.data import cpu_table
+from tests.fixtures.raw_flight import DO_PUT, field, flight_data, ipc_messages
 from tests.fixtures.raw_put import command
-
-DO_PUT = "/arrow.flight.protocol.FlightService/DoPut"
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """One length-delimited protobuf field."""
-    size, length = len(content), bytearray()
-    while size >= 0x80:
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    length.append(size)
-    tag = number << 3 | 2
-    encoded_tag = bytes([tag]) if tag < 0x80 else bytes([tag & 0x7F | 0x80, tag >> 7])
-    return encoded_tag + bytes(length) + content
-
-
-def _flight_data(message: pa.ipc.Message, descriptor: flight.FlightDescriptor | None = None) -> bytes:
-    """Encode FlightData: 1 descriptor, 2 data header, 1000 data body."""
-    parts = _field(1, descriptor.serialize()) if descriptor is not None else b""
-    parts += _field(2, message.metadata.to_pybytes())
-    body = message.body.to_pybytes() if message.body is not None else b""
-    return parts + _field(1000, body)
-
-
-def _messages(table: pa.Table) -> list[pa.ipc.Message]:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    reader = pa.ipc.MessageReader.open_stream(pa.BufferReader(sink.getvalue()))
-    return list(iter(reader))
 
 
 def _put(url: str, requests: list[bytes]) -> grpc.StatusCode:
@@ -78,35 +47,35 @@ def _server_lives(client: timestore.Client) -> Iterator[None]:
 def test_bad_offsets(server_url: str, offsets: tuple[int, int, int]) -> None:
     """A batch whose string offsets point anywhere is refused; given to DuckDB it would crash the process."""
     table = cpu_table(2)
-    schema, batch = _messages(table)
+    schema, batch = ipc_messages(table)
     good = struct.pack("<3i", 0, 6, 12)  # host-0, host-1
     body = batch.body.to_pybytes()
     assert body.count(good) == 1
     broken = body.replace(good, struct.pack("<3i", *offsets))
-    request = _field(2, batch.metadata.to_pybytes()) + _field(1000, broken)
+    request = field(2, batch.metadata.to_pybytes()) + field(1000, broken)
 
-    code = _put(server_url, [_flight_data(schema, command(dataset="cpu", end="eof")), request])
+    code = _put(server_url, [flight_data(schema, command(dataset="cpu", end="eof")), request])
 
     assert code is grpc.StatusCode.UNKNOWN  # input errors
 
 
 def test_bad_utf8(server_url: str) -> None:
     """Text that is not UTF-8 is refused."""
-    schema, batch = _messages(cpu_table(2))
+    schema, batch = ipc_messages(cpu_table(2))
     broken = batch.body.to_pybytes().replace(b"host-1", b"host-\xff")
-    request = _field(2, batch.metadata.to_pybytes()) + _field(1000, broken)
+    request = field(2, batch.metadata.to_pybytes()) + field(1000, broken)
 
     assert (
-        _put(server_url, [_flight_data(schema, command(dataset="cpu", end="eof")), request]) is grpc.StatusCode.UNKNOWN
+        _put(server_url, [flight_data(schema, command(dataset="cpu", end="eof")), request]) is grpc.StatusCode.UNKNOWN
     )
 
 
 def test_cut_body(server_url: str) -> None:
     """A body that is shorter than its header says is refused, or ends a stream that had to say its end."""
-    schema, batch = _messages(cpu_table(1000))
-    request = _field(2, batch.metadata.to_pybytes()) + _field(1000, batch.body.to_pybytes()[:100])
+    schema, batch = ipc_messages(cpu_table(1000))
+    request = field(2, batch.metadata.to_pybytes()) + field(1000, batch.body.to_pybytes()[:100])
 
-    code = _put(server_url, [_flight_data(schema, command(dataset="cpu", idempotency_key="a")), request])
+    code = _put(server_url, [flight_data(schema, command(dataset="cpu", idempotency_key="a")), request])
 
     assert code is not grpc.StatusCode.OK
 
@@ -114,15 +83,15 @@ def test_cut_body(server_url: str) -> None:
 @pytest.mark.parametrize("noise", [b"", b"\x00" * 64, b"\xff" * 64, b"\x12\x04abcd"])
 def test_noise_instead_of_a_batch(server_url: str, noise: bytes) -> None:
     """Bytes that are no FlightData, or whose header is no message, commit nothing."""
-    schema, _ = _messages(cpu_table(2))
+    schema, _ = ipc_messages(cpu_table(2))
 
-    code = _put(server_url, [_flight_data(schema, command(dataset="cpu", idempotency_key="a")), noise])
+    code = _put(server_url, [flight_data(schema, command(dataset="cpu", idempotency_key="a")), noise])
 
     assert code is not grpc.StatusCode.OK
 
 
 def test_noise_instead_of_a_schema(server_url: str) -> None:
     """A first message that is no schema is refused."""
-    _, batch = _messages(cpu_table(2))
+    _, batch = ipc_messages(cpu_table(2))
 
-    assert _put(server_url, [_flight_data(batch, command(dataset="cpu"))]) is not grpc.StatusCode.OK
+    assert _put(server_url, [flight_data(batch, command(dataset="cpu"))]) is not grpc.StatusCode.OK
