@@ -51,13 +51,13 @@ def migrate(dsn: str, schema: str) -> list[Migration]:
     Creates the schema if it is missing. Raises ``catalog_unavailable``, or ``fenced`` when the catalog is newer
     than this version.
     """
-    with _connect(dsn) as connection, translated():
+    with connect(dsn) as connection, translated():
         connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_CLASS, schema))
-        _create_schema(connection, schema)
-        return _apply_missing(connection)
+        create_schema(connection, schema)
+        return apply_migrations(connection)
 
 
-def _connect(dsn: str) -> psycopg.Connection[Row]:
+def connect(dsn: str) -> psycopg.Connection[Row]:
     """Connect for the first time, and explain what fails; never with the DSN, which may have secrets."""
     try:
         return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
@@ -68,7 +68,8 @@ def _connect(dsn: str) -> psycopg.Connection[Row]:
         raise error("unsupported", "--catalog-dsn is malformed; use a libpq conninfo or a postgresql:// URL") from exc
 
 
-def _create_schema(connection: psycopg.Connection[Row], schema: str) -> None:
+def create_schema(connection: psycopg.Connection[Row], schema: str) -> None:
+    """Create a schema unless it is there, and make it the connection's."""
     name = sql.Identifier(schema)
     exists = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if not exists:  # CREATE SCHEMA IF NOT EXISTS would ask for the privilege even so
@@ -80,12 +81,13 @@ def _create_schema(connection: psycopg.Connection[Row], schema: str) -> None:
     )
 
 
-def _apply_missing(connection: psycopg.Connection[Row]) -> list[Migration]:
+def apply_migrations(connection: psycopg.Connection[Row], *, up_to: int | None = None) -> list[Migration]:
+    """Apply what the connection's schema lacks, at most to a number; the caller sees to it that nobody else does."""
     known = known_migrations()
     applied = {number for (number,) in connection.execute("SELECT number FROM schema_migrations").fetchall()}
     if unknown := applied - {migration.number for migration in known}:
         raise error("fenced", f"the catalog has migration {max(unknown)}, newer than this version knows; upgrade it")
-    missing = [migration for migration in known if migration.number not in applied]
+    missing = [each for each in known if each.number not in applied and each.number <= (up_to or each.number)]
     for migration in missing:
         with connection.transaction():
             connection.execute(migration.script)

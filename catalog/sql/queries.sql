@@ -154,3 +154,27 @@ WHERE dataset_id = %(dataset_id)s
 SELECT (SELECT count(*) FROM datasets WHERE dropped_at IS NULL),
        (SELECT count(*) FROM appends WHERE state = 'committed'),
        (SELECT count(*) FROM intents);
+
+-- name: find_catalog
+-- Whether a schema has a catalog.
+SELECT 1 FROM pg_tables WHERE schemaname = %(schema)s AND tablename = 'schema_migrations';
+
+-- name: read_archive_facts
+-- What an archive says about its catalog.
+SELECT (SELECT max(number) FROM schema_migrations), catalog_id FROM catalog_identity;
+
+-- name: running_servers
+-- The servers whose leases are not over, by this database's clock.
+SELECT address FROM server_leases WHERE expires_at > clock_timestamp();
+
+-- name: list_tables
+-- The catalog's tables with their columns, the identity column, and the other tables that each refers to.
+SELECT c.relname,
+       array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE a.attgenerated = ''),
+       max(a.attname) FILTER (WHERE a.attidentity <> ''),
+       ARRAY(SELECT f.relname FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid
+             WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid <> c.oid)
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname <> 'schema_migrations'
+GROUP BY c.oid, c.relname;
