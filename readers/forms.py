@@ -8,11 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-
-Timestamps = npt.NDArray[np.int64]  # in the unit of their column, since the epoch, UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,20 +46,27 @@ def storage_form(type_: pa.DataType) -> StorageForm | None:
     """Return how a type is stored; None if it is not."""
     if sql_type := _PLAIN.get(type_):
         return StorageForm(sql_type=sql_type, to_storage=_same, from_storage=lambda array: array.cast(type_))
+    if type_ == pa.date32():
+        return StorageForm(sql_type="DATE", to_storage=_same, from_storage=lambda array: array.cast(type_))
+    if type_ == pa.date64():
+        return _date64_form()
     if pa.types.is_timestamp(type_):
         return _zoned_form(type_) if type_.tz is not None else _zoneless_form(type_)
     return None
 
 
-def timestamp_values(column: pa.Array) -> Timestamps:
-    """Return a timestamp column's integers, without a copy. ``to_numpy`` would import pandas where it is installed."""
-    if not len(column):
-        return np.empty(0, np.int64)
-    return np.frombuffer(column.buffers()[1], np.int64, count=len(column), offset=8 * column.offset)
-
-
 def _zoneless_form(type_: pa.DataType) -> StorageForm:
     return StorageForm(sql_type=_ZONELESS[type_.unit], to_storage=_same, from_storage=lambda array: array.view(type_))
+
+
+def _date64_form() -> StorageForm:
+    """Milliseconds, which reach further than DuckDB's dates."""
+    stored = pa.timestamp("ms")
+    return StorageForm(
+        sql_type="TIMESTAMP_MS",
+        to_storage=lambda array: _viewed(array, stored),
+        from_storage=lambda array: array.view(pa.date64()),
+    )
 
 
 def _zoned_form(type_: pa.DataType) -> StorageForm:

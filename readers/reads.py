@@ -12,13 +12,13 @@ import pyarrow as pa
 from catalog.manifests import Manifests
 from catalog.records import PartitionRun, VisibleSlice
 from readers.file_reader import FileReader, ReaderPool
-from readers.forms import timestamp_values
+from readers.stamps import stamps, units_per_second
 from storage.store import Store
 from timestore.datasets import Dataset
 from timestore.errors import error
 from timestore.json_object import JsonObject
 from timestore.reading import AsOf, ReadDescriptor, Selection, Ticket
-from timestore.windows import EPOCH, UNITS_PER_SECOND
+from timestore.windows import EPOCH
 
 MAX_ENDPOINTS = 1_000
 
@@ -138,13 +138,13 @@ class _Cut:
 
     def apply(self, batch: pa.RecordBatch, timestamp_column: str) -> pa.RecordBatch:
         column = batch.column(timestamp_column)
-        per_second = UNITS_PER_SECOND[column.type.unit]
-        stamps = timestamp_values(column)
-        wanted = np.ones(len(stamps), dtype=bool)
+        per_second = units_per_second(column.type)
+        times = stamps(column)
+        wanted = np.ones(len(times), dtype=bool)
         if self.start is not None:
-            wanted &= stamps >= _units(self.start, per_second)
+            wanted &= times >= _units(self.start, per_second)
         if self.end is not None:
-            wanted &= stamps < _units(self.end, per_second)
+            wanted &= times < _units(self.end, per_second)
         return batch.filter(pa.array(wanted))
 
 

@@ -20,12 +20,13 @@ import xxhash
 
 from readers.forms import storage_form
 from readers.nan_bits import find_unusual_nans
+from readers.stamps import stamps, units_per_second
 from timestore.datasets import Order
 from timestore.digest import PayloadDigest
 from timestore.errors import TimestoreError, error
 from timestore.json_object import canonical_json
 from timestore.names import PartitionKey
-from timestore.windows import UNITS_PER_SECOND, TimeWindow
+from timestore.windows import TimeWindow
 
 FILE_FORMAT_VERSION = 1
 SMALL_FILE_ROWS = 4_000  # up to here small blocks make much smaller files and cost nothing
@@ -205,12 +206,12 @@ def _describe(table: pa.Table, request: FileRequest) -> _Described:
     for batch in table.to_batches():
         digest.update(batch)
     column = table.column(request.timestamp_column)
-    extremes = pc.min_max(column.cast(pa.int64()))
-    scale = 1_000_000_000 // UNITS_PER_SECOND[column.type.unit]
+    extents = [(int(times.min()), int(times.max())) for times in map(stamps, column.chunks) if len(times)]
+    scale = 1_000_000_000 // units_per_second(column.type)
     return _Described(
         rows=table.num_rows,
-        min_ts_ns=extremes["min"].as_py() * scale,
-        max_ts_ns=extremes["max"].as_py() * scale,
+        min_ts_ns=min(first for first, _ in extents) * scale,
+        max_ts_ns=max(last for _, last in extents) * scale,
         digest=digest.finish(),
         nans=find_unusual_nans(table),
         arrow_bytes=table.nbytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from readers.forms import Timestamps
+from readers.stamps import Timestamps
 
 ENOUGH_ROWS = 8_192
 ENOUGH_BYTES = 1 << 20

@@ -19,13 +19,13 @@ import structlog
 from catalog.errors import OutcomeUnknownError, PlanStaleError
 from catalog.ledger import Ledger
 from catalog.records import CommitOutcome, CommitPlan, Intent, NewAppend, NewSlice, Outcome
+from readers.stamps import units_per_second
 from storage.paths import data_file_path
 from storage.store import Store
 from timestore.descriptor import PutDescriptor
 from timestore.errors import InternalError, TimestoreError, error
 from timestore.identifiers import uuid7
 from timestore.receipt import MAX_RECEIPT_FILES, Receipt, ReceiptFile
-from timestore.windows import UNITS_PER_SECOND
 from writers.buffers import Budget, Chunk
 from writers.data_file import AppendFacts, DuckDBWriter, FileRequest, FinishedFile
 from writers.held_back import HeldBack, held_bytes
@@ -89,7 +89,7 @@ class NewPut(PutStream):
         self._validator = BatchValidator(schema=schema, spec=plan.spec, max_batch_bytes=shared.limits.max_batch_bytes)
         self._router = Router(
             window=plan.spec.window,
-            units_per_second=UNITS_PER_SECOND[schema.field(plan.spec.timestamp_column).type.unit],
+            units_per_second=units_per_second(schema.field(plan.spec.timestamp_column).type),
             max_windows=shared.limits.max_windows_per_put,
         )
         self._buffer = shared.budget.open_buffer(chunk_bytes=shared.limits.chunk_bytes, owner=self)

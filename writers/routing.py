@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from readers.forms import Timestamps
+from readers.stamps import Timestamps
 from timestore.errors import TimestoreError, error
 from timestore.windows import TimeWindow, WindowLength
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from readers.forms import storage_form
+from readers.stamps import is_date, is_time
 from timestore.datasets import DatasetSpec, Evolution
 from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
@@ -49,14 +50,25 @@ def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
 
 
 def pick_timestamp_column(schema: pa.Schema, wanted: str | None) -> str:
-    """Return the timestamp column: the one asked for, or the only one there is; raise ``schema_mismatch``."""
-    candidates: list[str] = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    """Return the timestamp column: the one asked for, or the only one there is; raise ``schema_mismatch``.
+
+    Dates serve only in a schema without timestamps: beside one, a date says less of when a row happened.
+    """
+    timestamps: list[str] = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    candidates = timestamps or [field.name for field in schema if is_date(field.type)]
     if wanted is not None:
+        if schema.get_field_index(wanted) >= 0:
+            _check_plain_time(schema.field(wanted))
         if wanted not in candidates:
             raise _mismatch(
-                f"the timestamp column {wanted!r} is not among the timestamp columns {candidates}", column=wanted
+                f"{wanted!r} cannot be the timestamp column; the candidates are {candidates}: timestamps, or dates "
+                "in a schema without timestamps",
+                column=wanted,
             )
         return wanted
+    if not candidates:
+        for field in schema:
+            _check_plain_time(field)
     if len(candidates) != 1:
         raise _mismatch(
             f"the timestamp column must be named (create.timestamp_column): the candidates are {candidates}", column=""
@@ -100,9 +112,24 @@ def _check_absent(current: pa.Schema, incoming: pa.Schema, spec: DatasetSpec) ->
     sent = set(incoming.names)
     if spec.timestamp_column not in sent:
         raise _mismatch(f"the timestamp column {spec.timestamp_column!r} is missing", column=spec.timestamp_column)
+    _check_plain_time(incoming.field(spec.timestamp_column))
     for field in current:
         if field.name not in sent and not field.nullable:
             raise _mismatch(f"column {field.name!r} is missing, and it is declared not null", column=field.name)
+
+
+def _check_plain_time(field: pa.Field) -> None:
+    """Refuse an encoded time column as the timestamp column.
+
+    Its values are looked at in every batch, and their bytes bound the rows that a batch can claim: a run-end-encoded
+    column of one value can stand for 2^31 rows.
+    """
+    encoded = pa.types.is_dictionary(field.type) or pa.types.is_run_end_encoded(field.type)
+    if encoded and is_time(field.type.value_type):
+        raise _mismatch(
+            f"the timestamp column {field.name!r} is encoded as {field.type}; send it as plain {field.type.value_type}",
+            column=field.name,
+        )
 
 
 def _merge_field(current: pa.Field, incoming: pa.Field) -> pa.Field:
@@ -116,12 +143,18 @@ def _merge_field(current: pa.Field, incoming: pa.Field) -> pa.Field:
     if _widens(have, sent):
         return current.with_type(incoming.type)
     raise _mismatch(
-        f"column {current.name!r} has the type {incoming.type} in the put and {current.type} in the dataset; only "
-        "lossless widening is allowed",
+        f"column {current.name!r} has the type {incoming.type} in the put and {current.type} in the dataset; "
+        f"{_broken_rule(have, sent)}",
         column=current.name,
         put_type=incoming.type,
         dataset_type=current.type,
     )
+
+
+def _broken_rule(have: pa.DataType, sent: pa.DataType) -> str:
+    if pa.types.is_timestamp(have) and pa.types.is_timestamp(sent) and have.tz != sent.tz:
+        return "time zones count by their names, and none is not UTC: send the dataset's own"
+    return "only lossless widening is allowed"
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:

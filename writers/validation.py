@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from readers.forms import Timestamps, timestamp_values
+from readers.stamps import Timestamps, stamps, units_per_second
 from timestore.datasets import DatasetSpec, Order
 from timestore.errors import TimestoreError, error
 from timestore.windows import EPOCH, MAX_INSTANT_S, MIN_INSTANT_S, UNITS_PER_SECOND, format_instant
@@ -54,7 +54,7 @@ class BatchValidator:
         self._spec = spec
         self._max_batch_bytes = max_batch_bytes
         self._column = schema.get_field_index(spec.timestamp_column)
-        self._per_second = UNITS_PER_SECOND[schema.field(self._column).type.unit]
+        self._per_second = units_per_second(schema.field(self._column).type)
         self._required = [index for index, field in enumerate(schema) if not field.nullable]
         self._bounded_by_microseconds = [
             (index, 2**63 // (1_000_000 // UNITS_PER_SECOND[field.type.unit]))
@@ -68,13 +68,13 @@ class BatchValidator:
         """Check a batch and return its timestamps."""
         check_arrow(batch, rows_before=self.rows, max_batch_bytes=self._max_batch_bytes)
         self._check_contents(batch)
-        stamps = self._timestamps(batch)
-        if len(stamps):
-            self._check_bounds(stamps)
+        times = self._timestamps(batch)
+        if len(times):
+            self._check_bounds(times)
             if self._spec.order is Order.ORDERED:
-                self._check_order(stamps)
+                self._check_order(times)
         self.rows += batch.num_rows
-        return stamps
+        return times
 
     def _check_contents(self, batch: pa.RecordBatch) -> None:
         for index in self._required:
@@ -105,15 +105,15 @@ class BatchValidator:
                 f"row {self.rows + row}: the timestamp column {self._spec.timestamp_column!r} is null",
                 details={"row": self.rows + row, "column": self._spec.timestamp_column},
             )
-        return timestamp_values(column)
+        return stamps(column)
 
-    def _check_bounds(self, stamps: Timestamps) -> None:
-        lowest, highest = int(stamps.min()), int(stamps.max())
+    def _check_bounds(self, times: Timestamps) -> None:
+        lowest, highest = int(times.min()), int(times.max())
         lower, upper = self._lower(), self._upper()
         if lowest < lower.value:
-            raise self._out_of_bounds(stamps, int((stamps < lower.value).argmax()), f"before {lower.what}")
+            raise self._out_of_bounds(times, int((times < lower.value).argmax()), f"before {lower.what}")
         if highest >= upper.value:
-            raise self._out_of_bounds(stamps, int((stamps >= upper.value).argmax()), f"not before {upper.what}")
+            raise self._out_of_bounds(times, int((times >= upper.value).argmax()), f"not before {upper.what}")
 
     def _lower(self) -> _Limit:
         limits = [_Limit(value=MIN_INSTANT_S * self._per_second, what="the year 3, the first that can be stored")]
@@ -134,14 +134,14 @@ class BatchValidator:
         microseconds = (moment - EPOCH) // timedelta(microseconds=1)
         return _Limit(value=-(-microseconds * self._per_second // 1_000_000), what=f"{what} ({format_instant(moment)})")
 
-    def _check_order(self, stamps: Timestamps) -> None:
-        if self._previous is not None and stamps[0] < self._previous:
-            raise self._unordered(0, int(stamps[0]), self._previous)
-        falls = stamps[1:] < stamps[:-1]
+    def _check_order(self, times: Timestamps) -> None:
+        if self._previous is not None and times[0] < self._previous:
+            raise self._unordered(0, int(times[0]), self._previous)
+        falls = times[1:] < times[:-1]
         if falls.any():
             row = int(falls.argmax()) + 1
-            raise self._unordered(row, int(stamps[row]), int(stamps[row - 1]))
-        self._previous = int(stamps[-1])
+            raise self._unordered(row, int(times[row]), int(times[row - 1]))
+        self._previous = int(times[-1])
 
     def _unordered(self, row: int, value: int, previous: int) -> TimestoreError:
         shown, before = self._shown(value), self._shown(previous)
@@ -152,8 +152,8 @@ class BatchValidator:
             details={"row": self.rows + row, "value": shown, "previous": before},
         )
 
-    def _out_of_bounds(self, stamps: Timestamps, row: int, where: str) -> TimestoreError:
-        shown = self._shown(int(stamps[row]))
+    def _out_of_bounds(self, times: Timestamps, row: int, where: str) -> TimestoreError:
+        shown = self._shown(int(times[row]))
         return error(
             "timestamp_out_of_bounds",
             f"row {self.rows + row}: {self._spec.timestamp_column!r} is {shown}, {where}",

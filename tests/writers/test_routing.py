@@ -1,6 +1,7 @@
 """Routing: the pieces of any batch are those that sorting its rows one by one into windows gives."""
 
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from readers.stamps import units_per_second
 from timestore.errors import InvalidInputError
-from timestore.windows import MAX_INSTANT_S, MIN_INSTANT_S, UNITS_PER_SECOND, TimeWindow, WindowLength
+from timestore.windows import EPOCH, MAX_INSTANT_S, MIN_INSTANT_S, UNITS_PER_SECOND, TimeWindow, WindowLength
 from writers.routing import RoutedBatch, RoutedPiece, Router
 
 INT64 = 2**63
@@ -71,6 +73,80 @@ def test_pieces_are_what_row_by_row_gives(case: tuple[str, str, list[int]]) -> N
     assert routed.batch.equals(batch.take(rows))
     if stamps == sorted(stamps):
         assert routed.batch is batch
+
+
+def _reference(text: str, moment: datetime) -> tuple[datetime, datetime]:
+    """The window of an instant by the calendar of Python alone, as the reference page describes it."""
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    if text == "year":
+        return datetime(moment.year, 1, 1, tzinfo=UTC), datetime(moment.year + 1, 1, 1, tzinfo=UTC)
+    if text == "month":
+        start = midnight.replace(day=1)
+        return start, (start + timedelta(days=31)).replace(day=1)
+    if text == "week":
+        monday = midnight - timedelta(days=moment.weekday())
+        return monday, monday + timedelta(days=7)
+    number, letter = int(text[:-1]), text[-1]
+    span = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[letter] * number
+    origin = EPOCH if letter == "d" else midnight
+    start = origin + (moment - origin) // span * span
+    return start, start + span
+
+
+EDGES = st.sampled_from(
+    [
+        datetime(3, 1, 1, tzinfo=UTC),
+        datetime(3, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(1900, 2, 28, 23, 59, 59, tzinfo=UTC),  # no leap year
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(1968, 2, 29, tzinfo=UTC),
+        datetime(2000, 2, 29, 23, 59, 59, tzinfo=UTC),  # a leap year
+        datetime(2024, 12, 30, tzinfo=UTC),  # a Monday in the week of a new year
+        datetime(9997, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ]
+)
+MOMENTS = st.one_of(
+    EDGES,
+    st.datetimes(datetime(3, 1, 1), datetime(9997, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds it
+    st.builds(lambda edge, step: edge + timedelta(microseconds=step), EDGES, st.integers(-1, 1)).filter(
+        lambda moment: 3 <= moment.year <= 9997
+    ),
+)
+TYPES = [*(pa.timestamp(unit) for unit in UNITS_PER_SECOND), pa.date32(), pa.date64()]
+
+
+def _stamp(moment: datetime, type_: pa.DataType) -> int:
+    """A moment in units of a type, rounded down."""
+    per_second = units_per_second(type_)
+    if pa.types.is_date(type_):
+        moment = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return (moment - EPOCH) // timedelta(microseconds=1) * per_second // 10**6
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    moments=st.lists(MOMENTS, min_size=1, max_size=12),
+    type_=st.sampled_from(TYPES),
+    text=st.sampled_from([*LENGTHS, "30m", "12h", "2d"]),
+)
+def test_windows_are_those_of_the_calendar(moments: list[datetime], type_: pa.DataType, text: str) -> None:
+    """For any instants in any unit or as dates, each row lies in the window that Python's calendar finds."""
+    numbers = [_stamp(moment, type_) for moment in moments]
+    numbers = [number for number in numbers if -INT64 <= number < INT64]
+    if not numbers:
+        return
+    per_second = units_per_second(type_)
+    times = np.array(numbers, np.int64)
+    batch = pa.record_batch({"ts": times, "row": np.arange(len(times))})
+    router = Router(window=WindowLength.parse(text), units_per_second=per_second, max_windows=1_000)
+    routed = router.split(batch, times)
+    rows = 0
+    for piece in routed.pieces:
+        for number in routed.batch.column("ts").slice(piece.start, piece.rows).to_pylist():
+            moment = EPOCH + timedelta(microseconds=number * 10**6 // per_second)
+            assert (piece.window.start, piece.window.end) == _reference(text, moment)
+            rows += 1
+    assert rows == len(times)
 
 
 def test_pieces_cover_the_batch_end_to_end() -> None:

@@ -124,7 +124,56 @@ def test_several_timestamps_must_be_decided() -> None:
     _mismatch(pick_timestamp_column, pa.schema([]), None)
 
 
+@pytest.mark.parametrize("date", [pa.date32(), pa.date64()], ids=str)
+def test_a_date_serves_only_where_no_timestamp_is(date: pa.DataType) -> None:
+    """Beside a timestamp a date is a column like others, even if it is asked for."""
+    alone = pa.schema([("day", date), ("x", pa.int64())])
+    beside = pa.schema([("day", date), ("ts", pa.timestamp("us"))])
+    assert pick_timestamp_column(alone, None) == pick_timestamp_column(alone, "day") == "day"
+    assert pick_timestamp_column(beside, None) == "ts"
+    assert "['ts']" in str(_mismatch(pick_timestamp_column, beside, "day"))
+    two = pa.schema([("a", pa.date32()), ("b", pa.date64())])
+    assert "['a', 'b']" in str(_mismatch(pick_timestamp_column, two, None))
+    assert pick_timestamp_column(two, "b") == "b"
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pa.dictionary(pa.int32(), pa.timestamp("us")),
+        pa.run_end_encoded(pa.int32(), pa.timestamp("us")),
+        pa.dictionary(pa.int8(), pa.date32()),
+    ],
+    ids=str,
+)
+def test_the_timestamp_column_is_sent_plain(encoded: pa.DataType) -> None:
+    """An encoded timestamp column is refused by name, in a first put and later, with the type to send."""
+    schema = pa.schema([("ts", encoded)])
+    plain = pa.schema([("ts", encoded.value_type)])
+    for refusal in (
+        _mismatch(pick_timestamp_column, schema, None),
+        _mismatch(pick_timestamp_column, schema, "ts"),
+        _mismatch(_merged, plain, schema),
+    ):
+        assert refusal.details["column"] == "ts"
+        assert f"send it as plain {encoded.value_type}" in str(refusal)
+
+
 # --- evolution ------------------------------------------------------------------------------------------------------
+
+ZONES = [None, "UTC", "Etc/UTC", "+00:00", "Europe/Berlin"]
+
+
+@pytest.mark.parametrize(("have", "sent"), [pair for pair in product(ZONES, ZONES) if pair[0] != pair[1]])
+def test_zones_are_the_same_only_by_name(have: str | None, sent: str | None) -> None:
+    """Zones count by their text, for a digest does: another spelling of UTC is another zone, and none is not UTC."""
+    for column in ("ts", "other"):
+        current = pa.schema([("ts", pa.timestamp("us", "UTC")), (column, pa.timestamp("us", have))][column == "ts" :])
+        incoming = pa.schema([("ts", pa.timestamp("us", "UTC")), (column, pa.timestamp("us", sent))][column == "ts" :])
+        refusal = _mismatch(_merged, current, incoming)
+        assert refusal.details["column"] == column
+        assert "time zones count" in str(refusal)
+
 
 SIGNED = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
 UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]

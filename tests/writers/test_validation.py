@@ -191,6 +191,76 @@ def test_a_refused_row_is_shown_with_all_its_digits() -> None:
     assert "1970-01-01T00:00:00.000000001Z" in str(_refused(validator, _batch([1], "ns"), OUTSIDE))
 
 
+DATES = [pa.date32(), pa.date64()]
+
+
+def _days(values: Sequence[int | None], type_: pa.DataType) -> pa.RecordBatch:
+    """A batch of days since 1970."""
+    return pa.record_batch({"ts": pa.array(values, pa.int32()).cast(pa.date32()).cast(type_)})
+
+
+@pytest.mark.parametrize("type_", DATES, ids=str)
+def test_dates_are_ordered_and_bounded_like_timestamps(type_: pa.DataType) -> None:
+    """A date is the instant at which it begins: order, bounds and nulls hold for it, and the row is named with it."""
+    schema = _days([], type_).schema
+    bounds: dict[str, Any] = {"min": datetime(1970, 1, 2, tzinfo=UTC), "max": datetime(1970, 1, 3, 1, tzinfo=UTC)}
+    ordered = _validator(schema, order=Order.ORDERED)
+    ordered.check(_days([3], type_))
+    unordered = _refused(ordered, _days([3, 2], type_), UNORDERED)
+    assert unordered.details == {"row": "2", "value": "1970-01-03T00:00:00Z", "previous": "1970-01-04T00:00:00Z"}
+    assert len(_validator(schema, **bounds).check(_days([1, 2], type_))) == 2
+    for day in (0, 3):
+        assert _refused(_validator(schema, **bounds), _days([1, day], type_), OUTSIDE).details["row"] == "1"
+    assert _refused(_validator(schema), _days([1, None], type_), "timestamp_null").details["row"] == "1"
+
+
+@pytest.mark.parametrize("day", [-718_432, 2_932_166])
+def test_the_first_and_last_day_are_taken(day: int) -> None:
+    """The years 3 to 9997 hold for dates too."""
+    batch = _days([day], pa.date32())
+    assert _validator(batch.schema).check(batch).tolist() == [day * 86_400]
+
+
+@pytest.mark.parametrize("day", [-(2**31), -718_433, 2_932_167, 2**31 - 1])
+def test_dates_of_years_without_a_name_are_refused(day: int) -> None:
+    """No other date is taken, up to the last one that 32 bits can name."""
+    _refused(_validator(_days([], pa.date32()).schema), _days([day], pa.date32()), OUTSIDE)
+
+
+def test_a_date64_within_a_day_is_not_one() -> None:
+    """Milliseconds that are no whole number of days are ``batch_invalid``: nothing is rounded."""
+    batch = pa.record_batch({"ts": pa.array([1], pa.int64()).view(pa.date64())})
+    _refused(_validator(batch.schema), batch, "batch_invalid")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_bounds_hold_to_the_last_digit(unit: str) -> None:
+    """A bound with microseconds: the last stamp before it is refused or taken, in each unit, to the nanosecond."""
+    bound = datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
+    per_second = UNITS_PER_SECOND[unit]
+    first = -(-(1_767_225_600 * 10**6 + 1) * per_second // 10**6)  # the first stamp that is not before the bound
+    schema = _batch([], unit).schema
+    assert _validator(schema, min=bound).check(_batch([first], unit)).tolist() == [first]
+    _refused(_validator(schema, min=bound), _batch([first - 1], unit), OUTSIDE)
+    assert _validator(schema, max=bound).check(_batch([first - 1], unit)).tolist() == [first - 1]
+    refusal = _refused(_validator(schema, max=bound), _batch([first], unit), OUTSIDE)
+    if unit == "ns":
+        assert refusal.details["value"] == "2026-01-01T00:00:00.000001000Z"
+
+
+@pytest.mark.parametrize("gap", [0, 1, 5])
+def test_the_row_before_may_be_batches_ago(gap: int) -> None:
+    """Between a row and the one before it there may be any number of empty batches, in any unit."""
+    for unit in UNITS:
+        validator = _validator(_batch([], unit).schema, order=Order.ORDERED)
+        validator.check(_batch([1, 7], unit))
+        for _ in range(gap):
+            validator.check(_batch([], unit))
+        refusal = _refused(validator, _batch([6, 8], unit), UNORDERED)
+        assert refusal.details["row"] == "2"
+        assert refusal.details["previous"] > refusal.details["value"]
+
+
 # --- nulls ----------------------------------------------------------------------------------------------------------
 
 
