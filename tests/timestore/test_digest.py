@@ -1,7 +1,6 @@
 """The payload digest: equal for equal rows in any form, different for anything else, and the same for ever."""
 
 import json
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,269 +10,8 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.logical_rows import TYPES, build, model, packed, puts, values_of
 from timestore.digest import PayloadDigest, fingerprint, logical_schema, selection
-
-# Logical types and values, apart from any array. A type is a tuple that starts with its layout; values are bytes (both
-# of fixed width and of strings), bools, lists, tuples (structs) and None. The model below hashes them row by row as
-# docs/reference/payload-digest.md says, sharing no code with the implementation.
-
-FIXED = {
-    "int8": pa.int8(),
-    "uint16": pa.uint16(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "float16": pa.float16(),
-    "float32": pa.float32(),
-    "float64": pa.float64(),
-    "date32": pa.date32(),
-    "date64": pa.date64(),
-    "time32[s]": pa.time32("s"),
-    "time64[us]": pa.time64("us"),
-    "timestamp[ns]": pa.timestamp("ns"),
-    "timestamp[us,3:UTC]": pa.timestamp("us", "UTC"),
-    "duration[ms]": pa.duration("ms"),
-    "interval[month_day_nano]": pa.month_day_nano_interval(),
-    "decimal32[5,2]": pa.decimal32(5, 2),
-    "decimal64[12,0]": pa.decimal64(12, 0),
-    "decimal128[9,2]": pa.decimal128(9, 2),
-    "decimal256[40,-1]": pa.decimal256(40, -1),
-    "fixed_size_binary[3]": pa.binary(3),
-    "fixed_size_binary[0]": pa.binary(0),
-}
-LEAVES = st.one_of(
-    st.sampled_from([("fixed", name) for name in FIXED]),
-    st.sampled_from([("null",), ("bool",), ("bytes", "string"), ("bytes", "binary")]),
-)
-NAMES = st.text(min_size=1, max_size=3)
-
-
-def _nested(child):
-    keys = st.sampled_from([("fixed", "int32"), ("bytes", "string"), ("bool",)])
-    return st.one_of(
-        st.tuples(st.just("list"), child),
-        st.tuples(st.just("fixed list"), st.integers(0, 2), child),
-        st.tuples(st.just("struct"), st.lists(st.tuples(NAMES, child), max_size=2).map(tuple)),
-        st.tuples(st.just("map"), keys, child),
-    )
-
-
-TYPES = st.recursive(LEAVES, _nested, max_leaves=3)
-
-
-def _width(kind):
-    return FIXED[kind[1]].bit_width // 8
-
-
-def _valid_values(kind):
-    match kind:
-        case ("fixed", _):
-            return st.binary(min_size=_width(kind), max_size=_width(kind))
-        case ("bool",):
-            return st.booleans()
-        case ("bytes", "string"):
-            return st.text(max_size=20).map(str.encode)
-        case ("bytes", "binary"):
-            return st.binary(max_size=20)
-        case ("list", child):
-            return st.lists(_values(child), max_size=3)
-        case ("fixed list", size, child):
-            return st.lists(_values(child), min_size=size, max_size=size)
-        case ("struct", fields):
-            return st.tuples(*(_values(child) for _, child in fields))
-        case ("map", key, item):
-            return st.lists(st.tuples(_valid_values(key), _values(item)), max_size=3)
-    return st.none()
-
-
-def _values(kind):
-    return st.one_of(st.none(), _valid_values(kind))
-
-
-# The model
-
-
-def _framed(text):
-    return len(text.encode()).to_bytes(8, "little") + text.encode()
-
-
-def _text_of(kind):
-    match kind:
-        case ("fixed" | "bytes", name):
-            return name
-        case ("list", child):
-            return f"list<{_text_of(child)}>"
-        case ("fixed list", size, child):
-            return f"fixed_size_list[{size}]<{_text_of(child)}>"
-        case ("struct", fields):
-            parts = [f"{len(name.encode())}:{name}={_text_of(child)}" for name, child in fields]
-            return f"struct<{','.join(parts)}>"
-        case ("map", key, item):
-            return f"map<{_text_of(key)},{_text_of(item)}>"
-    return kind[0]
-
-
-def _model_node(kind, column):
-    present = [value for value in column if value is not None]
-    nulls = b"".join(i.to_bytes(8, "little") for i, value in enumerate(column) if value is None)
-    lengths = [len(value).to_bytes(4, "little") for value in present if kind[0] in ("bytes", "list", "map")]
-    streams, children = [nulls], []
-    match kind:
-        case ("null",):
-            streams = []
-        case ("bool",):
-            streams.append(bytes(present))
-        case ("fixed", _):
-            streams.append(b"".join(present))
-        case ("bytes", _):
-            streams += [b"".join(lengths), b"".join(present)]
-        case ("list", child):
-            streams.append(b"".join(lengths))
-            children.append((child, [item for items in present for item in items]))
-        case ("fixed list", _, child):
-            children.append((child, [item for items in present for item in items]))
-        case ("struct", fields):
-            children += [(child, [row[i] for row in present]) for i, (_, child) in enumerate(fields)]
-        case ("map", key, item):
-            streams.append(b"".join(lengths))
-            pairs = [pair for pairs in present for pair in pairs]
-            children += [(key, [k for k, _ in pairs]), (item, [v for _, v in pairs])]
-    preimage = _framed(_text_of(kind)) + len(column).to_bytes(8, "little")
-    preimage += b"".join(xxhash.xxh3_128_digest(stream) for stream in streams)
-    preimage += b"".join(_model_node(*child) for child in children)
-    return xxhash.xxh3_128_digest(preimage)
-
-
-def model(columns, rows):
-    """The digest of {name: (type, values)}."""
-    preimage = rows.to_bytes(8, "little") + len(columns).to_bytes(8, "little")
-    for name in sorted(columns, key=str.encode):
-        preimage += _framed(name) + _model_node(*columns[name])
-    return f"d1:{xxhash.xxh3_128_hexdigest(preimage)}"
-
-
-# Arrays of any physical form
-
-
-def _bitmap(flags):
-    return pa.py_buffer(np.packbits(np.array(flags, "?"), bitorder="little").tobytes() + b"\xff")
-
-
-def _packed(numbers, dtype):
-    return pa.py_buffer(np.array(numbers, dtype).tobytes())
-
-
-def build(draw, kind, column):
-    """An array of these logical values in a form that hypothesis chooses, with junk wherever junk may be."""
-    junk = draw(_valid_values(kind))
-    before, after = (draw(st.integers(0, 2)) for _ in range(2))
-    form = draw(st.sampled_from([_plain, _plain, _dictionary, _runs]))
-    array = form(draw, kind, [junk] * before + column + [junk] * after)
-    return array.slice(before, len(column))
-
-
-def _dictionary(draw, kind, column):
-    order = draw(st.permutations(range(len(column))))
-    in_index = [draw(st.booleans()) and column[i] is None for i in range(len(column))]
-    indices = [120 if null else order.index(i) for i, null in enumerate(in_index)]
-    dtype, index_type = draw(st.sampled_from([("i1", pa.int8()), ("u1", pa.uint8()), ("i4", pa.int32())]))
-    buffers = [_bitmap([not null for null in in_index]), _packed(indices, dtype)]
-    index = pa.Array.from_buffers(index_type, len(column), buffers)
-    return pa.DictionaryArray.from_arrays(index, build(draw, kind, [column[i] for i in order]), safe=False)
-
-
-def _runs(draw, kind, column):
-    ends = [i + 1 for i in range(len(column)) if i + 1 == len(column) or column[i] != column[i + 1]]
-    of_runs = build(draw, kind, [column[end - 1] for end in ends])
-    if pa.types.is_run_end_encoded(of_runs.type):
-        return _plain(draw, kind, column)  # run ends of run ends are beyond pyarrow
-    run_type = draw(st.sampled_from([pa.int16(), pa.int32(), pa.int64()]))
-    form = pa.run_end_encoded(run_type, of_runs.type)
-    # Not from_arrays(), which checks more than a digest should depend on (a date64 within a day, a decimal's digits).
-    return pa.Array.from_buffers(form, len(column), [None], children=[pa.array(ends, run_type), of_runs])
-
-
-def _plain(draw, kind, column):
-    if kind == ("null",):
-        return pa.nulls(len(column))
-    junk = draw(_valid_values(kind))
-    filled = [junk if value is None else value for value in column]
-    flags = [value is not None for value in column]
-    validity = None if all(flags) and draw(st.booleans()) else _bitmap(flags)
-    return PLAIN[kind[0]](draw, kind, filled, validity)
-
-
-def _plain_fixed(_draw, kind, filled, validity):
-    return pa.Array.from_buffers(FIXED[kind[1]], len(filled), [validity, pa.py_buffer(b"".join(filled))])
-
-
-def _plain_bool(_draw, _kind, filled, validity):
-    return pa.Array.from_buffers(pa.bool_(), len(filled), [validity, _bitmap(filled)])
-
-
-def _plain_bytes(draw, kind, filled, validity):
-    strings, binaries = (
-        [pa.string(), pa.large_string(), pa.string_view()],
-        [pa.binary(), pa.large_binary(), pa.binary_view()],
-    )
-    form = draw(st.sampled_from(strings if kind[1] == "string" else binaries))
-    decode = bytes.decode if kind[1] == "string" else bytes
-    array = pa.array([decode(value) for value in filled], form)
-    return pa.Array.from_buffers(form, len(filled), [validity, *array.buffers()[1:]])
-
-
-def _plain_list(draw, kind, filled, validity):
-    form, dtype, view = draw(
-        st.sampled_from(
-            [
-                (pa.list_, "i4", False),
-                (pa.large_list, "i8", False),
-                (pa.list_view, "i4", True),
-                (pa.large_list_view, "i8", True),
-            ]
-        )
-    )
-    junk = draw(st.lists(_values(kind[1]), max_size=2))
-    order = draw(st.permutations(range(len(filled)))) if view else range(len(filled))
-    items, starts = list(junk), [0] * len(filled)
-    for i in order:
-        starts[i] = len(items)
-        items += filled[i]
-    ends = [] if view else [len(items)]
-    buffers = [validity, _packed(starts + ends, dtype)] + ([_packed([len(v) for v in filled], dtype)] if view else [])
-    child = build(draw, kind[1], items)
-    return pa.Array.from_buffers(form(child.type), len(filled), buffers, children=[child])
-
-
-def _plain_fixed_list(draw, kind, filled, validity):
-    child = build(draw, kind[2], [item for items in filled for item in items])
-    return pa.Array.from_buffers(pa.list_(child.type, kind[1]), len(filled), [validity], children=[child])
-
-
-def _plain_struct(draw, kind, filled, validity):
-    children = [build(draw, child, [row[i] for row in filled]) for i, (_, child) in enumerate(kind[1])]
-    fields = [pa.field(name, child.type) for (name, _), child in zip(kind[1], children, strict=True)]
-    return pa.Array.from_buffers(pa.struct(fields), len(filled), [validity], children=children)
-
-
-def _plain_map(draw, kind, filled, validity):
-    pairs = [pair for pairs in filled for pair in pairs]
-    key, item = build(draw, kind[1], [k for k, _ in pairs]), build(draw, kind[2], [v for _, v in pairs])
-    form = pa.map_(key.type, item.type, keys_sorted=draw(st.booleans()))
-    entries = pa.StructArray.from_arrays([key, item], fields=[form.key_field, form.item_field])
-    offsets = _packed(np.cumsum([0] + [len(pairs) for pairs in filled]), "i4")
-    return pa.Array.from_buffers(form, len(filled), [validity, offsets], children=[entries])
-
-
-PLAIN = {
-    "fixed": _plain_fixed,
-    "bool": _plain_bool,
-    "bytes": _plain_bytes,
-    "list": _plain_list,
-    "fixed list": _plain_fixed_list,
-    "struct": _plain_struct,
-    "map": _plain_map,
-}
-
 
 # Shorthands
 
@@ -289,25 +27,6 @@ def _digest(*batches, schema=None):
 def of(*arrays):
     """The digest of one column named x that arrives as these arrays."""
     return _digest(*(pa.record_batch([array], ["x"]) for array in arrays))
-
-
-@st.composite
-def puts(draw):
-    """Columns of logical values, and two puts of them, each cut and encoded in its own way."""
-    kinds = draw(st.dictionaries(NAMES, TYPES, min_size=1, max_size=2))
-    rows = draw(st.integers(0, 6))
-    columns = {
-        name: (kind, draw(st.lists(_values(kind), min_size=rows, max_size=rows))) for name, kind in kinds.items()
-    }
-    return columns, rows, [_batches_of(draw, columns, rows) for _ in range(2)]
-
-
-def _batches_of(draw, columns, rows):
-    cuts = sorted(draw(st.lists(st.integers(0, rows), max_size=2)))
-    return [
-        pa.record_batch([build(draw, kind, column[a:b]) for kind, column in columns.values()], list(columns))
-        for a, b in pairwise([0, *cuts, rows])
-    ]
 
 
 @settings(deadline=None, max_examples=100)
@@ -339,7 +58,7 @@ def test_gathering_in_portions_changes_nothing(put, limit):
 def test_other_rows_have_another_digest(data):
     """A put that differs in any value, null, order or number of rows is another put."""
     kind = data.draw(TYPES)
-    one, other = (data.draw(st.lists(_values(kind), max_size=4)) for _ in range(2))
+    one, other = (data.draw(st.lists(values_of(kind), max_size=4)) for _ in range(2))
     original = of(build(data.draw, kind, one))
     for neighbour in ([*one, None], [None, *one[1:]], one[1:], one[::-1], other):
         assert (of(build(data.draw, kind, neighbour)) == original) == (neighbour == one)
@@ -562,7 +281,7 @@ def test_unions_have_no_digest():
 
 def test_what_is_too_long_for_its_length_is_refused():
     """Its length does not fit the 32 bits that the format has for it, so it must not be taken for a shorter one."""
-    offsets = _packed([0, 1 << 32], "i8")
+    offsets = packed([0, 1 << 32], "i8")
     huge = pa.Array.from_buffers(pa.large_list(pa.null()), 1, [None, offsets], children=[pa.nulls(1 << 32)])
     with pytest.raises(ValueError, match="4 GiB"):
         of(huge)
