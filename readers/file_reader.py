@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from readers.duckdb_memory import needed_bytes
 from readers.forms import storage_form
 from readers.nan_bits import ColumnNans, group_by_column, restore_nans
 from timestore.errors import error
@@ -58,13 +59,13 @@ class FileReader:
     def batches(self, path: Path, facts: FileFacts, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield some columns of a file in their stored order and their Arrow types.
 
-        Memory is bounded by the instance's limit and twice what the file's rows take: DuckDB reads 2 048 rows at once,
-        however wide they are.
+        Memory is bounded by the instance's limit and what the file's rows and columns need beyond it.
         """
         fields = [facts.schema.field(name) for name in columns]
         select_list = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
         with self._attached(path) as connection:
-            connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + 2 * facts.arrow_bytes}B'")
+            needed = needed_bytes(fields=fields, arrow_bytes=facts.arrow_bytes)
+            connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + needed}B'")
             reader = connection.sql(f"SELECT {select_list} FROM file.data").to_arrow_reader(facts.batch_rows)
             first_row = 0
             for batch in reader:

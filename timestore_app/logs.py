@@ -31,7 +31,10 @@ def configure_logs(*, log_format: str, level: str) -> None:
     """Set up structlog for this process."""
     for_people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if for_people else structlog.processors.JSONRenderer()
+        # Its usual tracebacks show local variables, and with them rows and keys.
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if for_people
+        else structlog.processors.JSONRenderer()
     )
     structured_exceptions = [] if for_people else [structlog.processors.format_exc_info]
     structlog.configure(

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from readers.duckdb_memory import needed_bytes
 from readers.forms import storage_form
 from readers.nan_bits import find_unusual_nans
 from readers.stamps import stamps, units_per_second
@@ -158,8 +159,8 @@ class DuckDBWriter:
 
     def _write_tables(self, table: pa.Table, facts: pa.Table, path: Path) -> None:
         connection = self._open()
-        # DuckDB handles 2 048 rows at once, however wide they are; a file is bounded by chunk and batch sizes.
-        connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + 2 * table.nbytes}B'")
+        needed = needed_bytes(fields=table.schema, arrow_bytes=table.nbytes)
+        connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + needed}B'")
         block = SMALL_BLOCK_BYTES if table.num_rows <= SMALL_FILE_ROWS else BLOCK_BYTES
         location = str(path).replace("'", "''")
         connection.execute(

@@ -45,6 +45,8 @@ class PutStream(ABC):
             self._digest = PayloadDigest(schema)
         except TypeError as exc:
             raise error("type_unsupported", f"a column's type cannot be stored: {exc}") from exc
+        except UnicodeDecodeError as exc:
+            raise error("schema_mismatch", "a name or time zone in the schema is not valid UTF-8") from exc
         self._started = time.monotonic()
 
     @abstractmethod

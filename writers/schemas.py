@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
+from readers.duckdb_memory import MAX_FIELDS, count_fields
 from readers.forms import storage_form
 from readers.stamps import is_date, is_time
 from timestore.datasets import DatasetSpec, Evolution
 from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
+
+MAX_SCHEMA_BYTES = 1 << 20  # of the IPC message, with all metadata
 
 _SIGNED = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
 _UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
@@ -19,22 +22,20 @@ _PLAIN_OF = {pa.large_string(): pa.string()}
 
 
 def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
-    """Refuse a schema that no dataset can have: names, types, and columns named like a part of the key.
+    """Refuse a schema that no dataset can have: size, names, types, and columns named like a part of the key.
 
     Raises ``schema_mismatch`` or ``type_unsupported``.
     """
-    try:
-        names = schema.names
-    except UnicodeDecodeError as exc:
-        raise _mismatch("a column's name is not valid UTF-8", column="") from exc
+    _check_size(schema)
+    _check_texts(schema)
+    names = schema.names
     if "" in names or any("\0" in name for name in names):
         raise _mismatch("a column's name is empty or has a NUL character; name every column", column="")
     seen: dict[str, str] = {}
     for field in schema:
         if twin := seen.get(field.name.lower()):
-            raise _mismatch(
-                f"the columns {twin!r} and {field.name!r} differ only in case; rename one", column=field.name
-            )
+            alike = "are named alike" if twin == field.name else "differ only in case"
+            raise _mismatch(f"the columns {twin!r} and {field.name!r} {alike}; rename one", column=field.name)
         seen[field.name.lower()] = field.name
         if storage_form(field.type) is None:
             raise error(
@@ -47,6 +48,53 @@ def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
             raise _mismatch(
                 f"column {column!r} has the name of the key part {name!r}; rename one of them", column=column
             )
+
+
+def _check_size(schema: pa.Schema) -> None:
+    """Refuse what every put of the dataset would have to read again, and DuckDB could not hold."""
+    if (fields := count_fields(schema)) > MAX_FIELDS:
+        raise _mismatch(
+            f"the schema has {fields} fields, nested ones included; at most {MAX_FIELDS} are allowed: split the columns "
+            "over several datasets",
+            column="",
+            fields=fields,
+            limit=MAX_FIELDS,
+        )
+    if (size := schema.serialize().size) > MAX_SCHEMA_BYTES:
+        raise _mismatch(
+            f"the schema takes {size} bytes as an Arrow IPC message, at most {MAX_SCHEMA_BYTES} are allowed; send less "
+            "metadata or shorter names",
+            column="",
+            bytes=size,
+            limit=MAX_SCHEMA_BYTES,
+        )
+
+
+def _check_texts(schema: pa.Schema) -> None:
+    """Refuse names and zones that are not UTF-8: nothing between the client and here has looked at them."""
+    for position, field in enumerate(schema):
+        try:
+            for text in _texts(field):
+                text.encode()
+        except UnicodeError as exc:
+            raise _mismatch(
+                f"a name or time zone in the column at position {position} is not valid UTF-8", column=str(position)
+            ) from exc
+
+
+def _texts(field: pa.Field) -> Iterator[str]:
+    """Yield every name and zone of a field and of those inside it; raises ``UnicodeDecodeError``."""
+    yield field.name
+    yield (field.metadata or {}).get(b"ARROW:extension:name", b"").decode()
+    type_ = field.type
+    if isinstance(type_, pa.BaseExtensionType):
+        type_ = type_.storage_type
+    if pa.types.is_dictionary(type_):
+        yield from _texts(pa.field("", type_.value_type))
+    if pa.types.is_timestamp(type_):
+        yield type_.tz or ""
+    for position in range(type_.num_fields):
+        yield from _texts(type_.field(position))
 
 
 def pick_timestamp_column(schema: pa.Schema, wanted: str | None) -> str:
@@ -69,6 +117,7 @@ def pick_timestamp_column(schema: pa.Schema, wanted: str | None) -> str:
     if not candidates:
         for field in schema:
             _check_plain_time(field)
+        raise _mismatch("the schema has no timestamp and no date; a dataset needs a timestamp column", column="")
     if len(candidates) != 1:
         raise _mismatch(
             f"the timestamp column must be named (create.timestamp_column): the candidates are {candidates}", column=""
