@@ -54,8 +54,8 @@ def _check_size(schema: pa.Schema) -> None:
     """Refuse what every put of the dataset would have to read again, and DuckDB could not hold."""
     if (fields := count_fields(schema)) > MAX_FIELDS:
         raise _mismatch(
-            f"the schema has {fields} fields, nested ones included; at most {MAX_FIELDS} are allowed: split the columns "
-            "over several datasets",
+            f"the schema has {fields} fields, nested ones included; at most {MAX_FIELDS} are allowed: split it into "
+            "several datasets",
             column="",
             fields=fields,
             limit=MAX_FIELDS,

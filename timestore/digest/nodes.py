@@ -173,7 +173,7 @@ class _Bytes(_Valued):
 
 def _skips_nothing(rows: Numbers, lengths: Numbers, offsets: Numbers) -> bool:
     """Tell whether the rows, left to right, hold all the bytes there are: usual with nulls, and saves the gather."""
-    if int(lengths.sum(dtype="i8")) != int(offsets[-1]) - int(offsets[0]):
+    if len(rows) >= len(offsets) or int(lengths.sum(dtype="i8")) != int(offsets[-1]) - int(offsets[0]):
         return False
     return bool((rows[1:] > rows[:-1]).all())
 

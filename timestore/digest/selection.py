@@ -117,8 +117,11 @@ def item_rows(starts: Numbers, lengths: Numbers) -> Numbers:
 
 def portions(lengths: Numbers) -> Iterator[slice]:
     """Cut rows of these lengths into runs of at most GATHER_LIMIT in total, or of one row that is longer alone."""
+    if not len(lengths) or len(lengths) * int(lengths.max()) <= GATHER_LIMIT:  # surely; saves the sums
+        yield slice(0, len(lengths))
+        return
     ends = np.cumsum(lengths, dtype="i8")
-    if not len(ends) or ends[-1] <= GATHER_LIMIT:
+    if ends[-1] <= GATHER_LIMIT:
         yield slice(0, len(ends))
         return
     cuts = [0]
