@@ -13,7 +13,6 @@ from catalog.records import (
     HistoryEntry,
     KnownAppend,
     PartitionRun,
-    Totals,
     VisibleSlice,
     dataset_from_row,
 )
@@ -155,12 +154,6 @@ class Manifests:
         """Cut the visible partitions into at most ``groups`` runs of neighbours, in order."""
         rows = self._connections.read("group_partitions", _filters(dataset, version, selection) | {"groups": groups})
         return [PartitionRun.from_row(row) for row in rows]
-
-    def totals(self, dataset: Dataset, version: int) -> Totals:
-        """Sum what is visible at a version."""
-        rows = self._connections.read("count_visible", {"dataset_id": dataset.dataset_id, "version": version})
-        slices, total_rows, size, partitions = rows[0]
-        return Totals(slices=slices, rows=total_rows, bytes=size, partitions=partitions)
 
     def history(self, dataset: Dataset, *, before: int, limit: int) -> list[HistoryEntry]:
         """Return a page of a dataset's commits older than a version, newest first."""

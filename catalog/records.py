@@ -13,7 +13,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from timestore.datasets import Bounds, Dataset, DatasetSpec, Evolution, Order
+from timestore.datasets import Bounds, Dataset, DatasetSpec, Evolution, Limits, Order, Totals
+from timestore.durations import Duration
 from timestore.json_object import canonical_json
 from timestore.names import PartitionKey
 from timestore.reading import PartitionPosition
@@ -108,6 +109,7 @@ class CommitPlan:
     schema_version: int  # the one that was merged with; 0 with ``create``
     new_schema: pa.Schema | None  # if this commit changes the schema
     key_names: tuple[str, ...]
+    retention: Duration | None = None  # of a dataset that is to be created
 
     def as_json(self) -> dict[str, object]:
         encoded = base64.b64encode(self.new_schema.serialize()).decode() if self.new_schema is not None else None
@@ -119,6 +121,9 @@ class CommitPlan:
             "row_order": str(self.spec.order),
             "evolution": str(self.spec.evolution),
             "bounds": self.spec.bounds.as_json(),
+            "max_rows_per_put": self.spec.limits.max_rows_per_put,
+            "max_bytes": self.spec.limits.max_bytes,
+            "retention": self.retention.text if self.retention else None,
             "storage": DEFAULT_STORAGE,
             "create": self.create,
             "schema_version": self.schema_version,
@@ -134,6 +139,7 @@ class Outcome(StrEnum):
     REPLAYED = "replayed"  # the same append had committed before
     CONFLICT = "conflict"  # another append has the idempotency key
     ABANDONED = "abandoned"  # the idempotency key was fenced
+    FULL = "full"  # the dataset would have more bytes than it may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,13 +165,14 @@ class CommitOutcome:
     """The commit function's answer for one append."""
 
     outcome: Outcome
-    known: KnownAppend
+    known: KnownAppend  # what the idempotency key stands for now; says nothing if ``FULL``
+    visible_bytes: int | None  # what the dataset had, if ``FULL``
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> CommitOutcome:
         outcome = Outcome(fields["outcome"])
         row = ("abandoned" if outcome is Outcome.ABANDONED else "committed", fields["fingerprint"], fields["receipt"])
-        return cls(outcome=outcome, known=KnownAppend.from_row(row))
+        return cls(outcome=outcome, known=KnownAppend.from_row(row), visible_bytes=fields.get("visible_bytes"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,16 +221,6 @@ class PartitionRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """What is visible at a version, summed."""
-
-    slices: int
-    rows: int
-    bytes: int
-    partitions: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
     """One commit of a dataset."""
 
@@ -237,7 +234,8 @@ class HistoryEntry:
 def dataset_from_row(row: tuple[Any, ...]) -> Dataset:
     """Build a dataset from the columns that ``find_dataset`` and ``list_datasets`` select."""
     (dataset_id, name, incarnation, column, window, order, evolution, bounds, key_names, created_at) = row[:10]
-    version, schema_version, history_floor, schema = row[10:]
+    max_rows_per_put, max_bytes, retention, version, schema_version, history_floor, *totals, schema = row[10:]
+    slices, rows, size, partitions = totals
     spec = DatasetSpec(
         name=name,
         incarnation=incarnation,
@@ -246,6 +244,7 @@ def dataset_from_row(row: tuple[Any, ...]) -> Dataset:
         order=Order(order),
         evolution=Evolution(evolution),
         bounds=_bounds(bounds),
+        limits=Limits(max_rows_per_put=max_rows_per_put, max_bytes=max_bytes),
     )
     return Dataset(
         spec=spec,
@@ -256,6 +255,8 @@ def dataset_from_row(row: tuple[Any, ...]) -> Dataset:
         key_names=tuple(key_names) if key_names is not None else None,
         history_floor=history_floor,
         created_at=created_at,
+        retention=Duration.parse(retention) if retention is not None else None,
+        totals=Totals(slices=slices, rows=rows, bytes=size, partitions=partitions),
     )
 
 

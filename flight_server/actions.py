@@ -54,7 +54,8 @@ class Actions:
                 Action(
                     name="create_dataset",
                     help="Create a dataset without rows. Body: {v, dataset, schema (base64 of an Arrow IPC schema), "
-                    "timestamp_column, window, order, evolution, min, max, future_tolerance_s}.",
+                    "timestamp_column, window, order, evolution, min, max, future_tolerance_s, max_rows_per_put, "
+                    "max_bytes, retention}.",
                     run=self._create_dataset,
                 ),
                 Action(name="describe_dataset", help="Describe a dataset. Body: {v, dataset}.", run=self._describe),
@@ -121,13 +122,7 @@ class Actions:
     def _describe(self, fields: JsonObject) -> Results:
         dataset = self._dataset(fields)
         fields.finish()
-        totals = self._manifests.totals(dataset, dataset.version)
-        yield _described(dataset) | {
-            "rows": totals.rows,
-            "bytes": totals.bytes,
-            "slices": totals.slices,
-            "partitions": totals.partitions,
-        }
+        yield _described(dataset)
 
     def _manifest(self, fields: JsonObject) -> Results:
         dataset = self._dataset(fields)
@@ -253,15 +248,25 @@ def _described(dataset: Dataset) -> dict[str, Any]:
         "window": spec.window.text,
         "order": str(spec.order),
         "evolution": str(spec.evolution),
-        **spec.bounds.as_json(),
+        "min": format_instant(spec.bounds.min) if spec.bounds.min else None,
+        "max": format_instant(spec.bounds.max) if spec.bounds.max else None,
+        "future_tolerance_s": spec.bounds.future_tolerance_s,
+        "max_rows_per_put": spec.limits.max_rows_per_put,
+        "max_bytes": spec.limits.max_bytes,
+        "retention": dataset.retention.text if dataset.retention else None,
         "key_names": list(dataset.key_names) if dataset.key_names is not None else None,
         "version": dataset.version,
         "schema_version": dataset.schema_version,
+        "oldest_version": dataset.history_floor,
         "schema": base64.b64encode(dataset.schema.serialize()).decode(),
         "columns": [
             {"name": field.name, "type": str(field.type), "nullable": field.nullable} for field in dataset.schema
         ],
         "created_at": format_instant(dataset.created_at),
+        "rows": dataset.totals.rows,
+        "bytes": dataset.totals.bytes,
+        "slices": dataset.totals.slices,
+        "partitions": dataset.totals.partitions,
     }
 
 

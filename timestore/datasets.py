@@ -1,4 +1,4 @@
-"""What a dataset is, apart from its rows: timestamp column, window, policies, schema."""
+"""What a dataset is, apart from its rows: timestamp column, window, policies, limits, schema."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from timestore.durations import Duration
 from timestore.errors import error
 from timestore.json_object import JsonObject
 from timestore.windows import WindowLength, format_instant, parse_instant
@@ -49,6 +50,18 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a dataset takes; a put that would pass a limit is refused whole."""
+
+    max_rows_per_put: int | None = None
+    max_bytes: int | None = None  # of the visible data files together
+
+    def as_json(self) -> dict[str, object]:
+        fields = {"max_rows_per_put": self.max_rows_per_put, "max_bytes": self.max_bytes}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateOptions:
     """What a put or ``create_dataset`` says about a dataset; None where it says nothing."""
 
@@ -57,6 +70,8 @@ class CreateOptions:
     order: Order | None = None
     evolution: Evolution | None = None
     bounds: Bounds | None = None
+    limits: Limits = Limits()
+    retention: Duration | None = None
 
     @classmethod
     def from_json(cls, fields: JsonObject) -> CreateOptions:
@@ -64,12 +79,18 @@ class CreateOptions:
         window = fields.text("window")
         order = fields.choice("order", [str(o) for o in Order], "")
         evolution = fields.choice("evolution", [str(e) for e in Evolution], "")
+        retention = fields.text("retention")
         return cls(
             timestamp_column=fields.text("timestamp_column"),
             window=WindowLength.parse(window) if window is not None else None,
             order=Order(order) if order else None,
             evolution=Evolution(evolution) if evolution else None,
             bounds=_bounds(fields),
+            limits=Limits(
+                max_rows_per_put=fields.integer("max_rows_per_put", minimum=1),
+                max_bytes=fields.integer("max_bytes", minimum=1),
+            ),
+            retention=Duration.parse(retention) if retention is not None else None,
         )
 
     def as_json(self) -> dict[str, object]:
@@ -78,9 +99,10 @@ class CreateOptions:
             "window": self.window.text if self.window else None,
             "order": str(self.order) if self.order else None,
             "evolution": str(self.evolution) if self.evolution else None,
+            "retention": self.retention.text if self.retention else None,
         }
         said = {name: value for name, value in fields.items() if value is not None}
-        return said | (self.bounds.as_json() if self.bounds else {})
+        return said | (self.bounds.as_json() if self.bounds else {}) | self.limits.as_json()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +116,13 @@ class DatasetSpec:
     order: Order = Order.ORDERED
     evolution: Evolution = Evolution.ADDITIVE
     bounds: Bounds = Bounds()
+    limits: Limits = Limits()
 
     def disagreement(self, options: CreateOptions) -> str | None:
-        """Name the first thing that ``options`` says otherwise; None if it agrees."""
+        """Name the first thing that ``options`` says otherwise; None if it agrees.
+
+        Retention is not among them: it may be changed later, and producers that say the first one must go on.
+        """
         bounds = options.bounds or Bounds()
         pairs = (
             ("timestamp_column", self.timestamp_column, options.timestamp_column),
@@ -106,11 +132,23 @@ class DatasetSpec:
             ("min", self.bounds.min, bounds.min),
             ("max", self.bounds.max, bounds.max),
             ("future_tolerance_s", self.bounds.future_tolerance_s, bounds.future_tolerance_s),
+            ("max_rows_per_put", self.limits.max_rows_per_put, options.limits.max_rows_per_put),
+            ("max_bytes", self.limits.max_bytes, options.limits.max_bytes),
         )
         for what, have, said in pairs:
             if said is not None and said != have:
                 return f"{what} is {have!s}, not {said!s}"
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What is visible at a version, summed."""
+
+    slices: int
+    rows: int
+    bytes: int  # of data files
+    partitions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +161,10 @@ class Dataset:
     schema_version: int
     schema: pa.Schema
     key_names: tuple[str, ...] | None  # None until the first append fixes them
-    history_floor: int
+    history_floor: int  # the oldest version that can be read
     created_at: datetime
+    retention: Duration | None  # how long windows are kept after their end; None for ever
+    totals: Totals  # of ``version``
 
 
 def _bounds(fields: JsonObject) -> Bounds | None:

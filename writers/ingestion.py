@@ -68,7 +68,9 @@ class Ingestion:
         created = False
         if ledger.find_dataset(name) is None:
             spec = new_spec(name, options, schema)
-            plan = CommitPlan(spec=spec, create=True, schema_version=0, new_schema=schema, key_names=())
+            plan = CommitPlan(
+                spec=spec, create=True, schema_version=0, new_schema=schema, key_names=(), retention=options.retention
+            )
             created = _try_creation(ledger, plan)
         dataset = ledger.find_dataset(name)
         if dataset is None or dataset.spec.name != name or not dataset.schema.equals(schema):

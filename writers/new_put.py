@@ -29,7 +29,7 @@ from timestore.receipt import MAX_RECEIPT_FILES, Receipt, ReceiptFile
 from writers.buffers import Budget, Chunk
 from writers.data_file import AppendFacts, DuckDBWriter, FileRequest, FinishedFile
 from writers.held_back import HeldBack, held_bytes
-from writers.planning import Planner, PutPlan
+from writers.planning import Planner, PutPlan, check_room
 from writers.pool import WriterPool
 from writers.put import Cancelled, PutStream, cancelled, first_receipt, replay
 from writers.routing import Router
@@ -84,6 +84,7 @@ class NewPut(PutStream):
         assert plan.commit is not None  # only a known append has no plan
         self._spec = plan.spec
         self._commit_plan: CommitPlan = plan.commit
+        self._visible_bytes = plan.visible_bytes
         self._principal = principal
         self._shared = shared
         self._validator = BatchValidator(schema=schema, spec=plan.spec, max_batch_bytes=shared.limits.max_batch_bytes)
@@ -102,6 +103,7 @@ class NewPut(PutStream):
         self._lock = threading.Lock()
         self._failure: TimestoreError | None = None
         self._slices: dict[int, NewSlice] = {}
+        self._written_bytes = 0
         self._unpublished: dict[UUID, str] = {}  # intents recorded and not yet committed: holder to path
 
     def make_room(self) -> None:
@@ -113,6 +115,7 @@ class NewPut(PutStream):
         self._raise_failure()
         stamps = self._validator.check(batch)
         self._count(batch)
+        self._check_row_limit()
         size = held_bytes(batch) if batch.num_rows else 0
         self._shared.budget.adjust(self._buffer, size - self._reserved_next)
         self._reserved_next = 0
@@ -138,10 +141,13 @@ class NewPut(PutStream):
         # The last look before the commit: a client that died looks like a clean end of its stream.
         if is_cancelled():
             raise cancelled()
-        outcome = self._publish(self._new_append(fingerprint, timings))
+        append = self._new_append(fingerprint, timings)
+        outcome = self._publish(append)
         if outcome.outcome is Outcome.COMMITTED:
             self._unpublished.clear()
             return first_receipt(outcome.known)
+        if outcome.visible_bytes is not None:
+            check_room(self._spec, visible=outcome.visible_bytes, new=sum(new.bytes for new in append.slices))
         return replay(outcome.known, fingerprint, self.idempotency_key)
 
     def close(self) -> None:
@@ -151,6 +157,15 @@ class NewPut(PutStream):
         self._held_back = HeldBack()
         self._spill_file.close()
         self._remove_unpublished()
+
+    def _check_row_limit(self) -> None:
+        limit = self._spec.limits.max_rows_per_put
+        if limit is not None and self.rows > limit:
+            raise error(
+                "too_many_rows",
+                f"the put has at least {self.rows} rows, and one put of {self._spec.name!r} may have {limit}; split it",
+                details={"dataset": self._spec.name, "limit": limit, "rows": self.rows},
+            )
 
     def _route_held_back(self) -> None:
         """Route the batches before: the last one stays out of the buffers until the stream has ended.
@@ -229,6 +244,9 @@ class NewPut(PutStream):
                 self._shared.store.put(finished.path, path)
                 with self._lock:
                     self._slices[chunk.sequence] = _new_slice(request, finished, path)
+                    self._written_bytes += finished.bytes
+                    written = self._written_bytes
+                check_room(self._spec, visible=self._visible_bytes, new=written)  # the commit checks again
         except TimestoreError as exc:
             self._fail(exc)
         except Exception as exc:  # the top of a thread: whatever happened, the put must hear of it
@@ -248,7 +266,7 @@ class NewPut(PutStream):
                 [outcome] = self._shared.ledger.commit(self._commit_plan, [append], deadline=deadline)
                 return outcome
             except PlanStaleError:
-                self._commit_plan = self._shared.planner.plan_again(self._spec, self.schema, self.descriptor.key)
+                self._commit_plan = self._shared.planner.plan_again(self._commit_plan, self.schema, self.descriptor.key)
             except OutcomeUnknownError as exc:
                 self._unpublished.clear()  # the commit may have happened: nothing may be deleted
                 raise error(

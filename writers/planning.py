@@ -25,6 +25,7 @@ class PutPlan:
     commit: CommitPlan | None  # None if ``known``
     schema_version: int
     known: KnownAppend | None
+    visible_bytes: int = 0  # what the dataset's visible data files take
 
 
 class Planner:
@@ -37,7 +38,8 @@ class Planner:
         """Look up dataset and idempotency key, and check the put's schema against the dataset's.
 
         The idempotency key comes first, so that a retry works after the schema has moved on. Raises
-        ``idempotency_abandoned``, ``dataset_exists``, ``name_invalid``, ``schema_mismatch`` or ``type_unsupported``.
+        ``idempotency_abandoned``, ``dataset_exists``, ``name_invalid``, ``schema_mismatch``, ``type_unsupported`` or
+        ``dataset_full``.
         """
         dataset, known = self._ledger.find_for_put(descriptor.dataset, idempotency_key)
         if dataset is None:
@@ -48,19 +50,27 @@ class Planner:
         if descriptor.create is not None:
             check_agreement(dataset.spec, descriptor.create)
         commit = _plan_append(dataset, schema, descriptor.key)
-        return PutPlan(spec=dataset.spec, commit=commit, schema_version=dataset.schema_version, known=None)
+        check_room(dataset.spec, visible=dataset.totals.bytes, new=1)
+        return PutPlan(
+            spec=dataset.spec,
+            commit=commit,
+            schema_version=dataset.schema_version,
+            known=None,
+            visible_bytes=dataset.totals.bytes,
+        )
 
-    def plan_again(self, spec: DatasetSpec, schema: pa.Schema, key: PartitionKey) -> CommitPlan:
-        """Plan the commit of rows that were routed by ``spec`` with the dataset as it is now.
+    def plan_again(self, plan: CommitPlan, schema: pa.Schema, key: PartitionKey) -> CommitPlan:
+        """Plan the commit of rows that were routed by a plan gone stale, with the dataset as it is now.
 
-        Raises ``fenced`` if they would have been routed otherwise, ``schema_mismatch`` if they do not fit any more.
+        Raises ``fenced`` if it is another dataset or they would have been routed otherwise, ``schema_mismatch`` if they
+        do not fit any more.
         """
-        dataset = self._ledger.find_dataset(spec.name)
-        if dataset is None or not _same_routing(spec, dataset.spec):
+        dataset = self._ledger.find_dataset(plan.spec.name)
+        if dataset is None or not _takes_rows_of(plan, dataset.spec):
             raise error(
                 "fenced",
-                f"the dataset {spec.name!r} was created, dropped or changed meanwhile; send this again",
-                details={"dataset": spec.name},
+                f"the dataset {plan.spec.name!r} was created, dropped or changed meanwhile; send this again",
+                details={"dataset": plan.spec.name},
             )
         return _plan_append(dataset, schema, key)
 
@@ -75,6 +85,7 @@ def new_spec(name: str, options: CreateOptions, schema: pa.Schema) -> DatasetSpe
         order=options.order or Order.ORDERED,
         evolution=options.evolution or Evolution.ADDITIVE,
         bounds=options.bounds or Bounds(),
+        limits=options.limits,
     )
 
 
@@ -88,10 +99,30 @@ def check_agreement(spec: DatasetSpec, options: CreateOptions) -> None:
         )
 
 
+def check_room(spec: DatasetSpec, *, visible: int, new: int) -> None:
+    """Refuse new bytes beside those visible that the dataset may not have; raises ``dataset_full``."""
+    limit = spec.limits.max_bytes
+    if limit is not None and visible + new > limit:
+        raise error(
+            "dataset_full",
+            f"the data files of {spec.name!r} take {visible} bytes and may take {limit}, so this put does not fit; "
+            "shorten the dataset's retention, or use another dataset",
+            details={"dataset": spec.name, "limit": limit, "bytes": visible},
+        )
+
+
 def _plan_creation(descriptor: PutDescriptor, schema: pa.Schema) -> PutPlan:
     check_schema(schema, descriptor.key)
-    spec = new_spec(descriptor.dataset, descriptor.create or CreateOptions(), schema)
-    commit = CommitPlan(spec=spec, create=True, schema_version=0, new_schema=schema, key_names=descriptor.key.names)
+    options = descriptor.create or CreateOptions()
+    spec = new_spec(descriptor.dataset, options, schema)
+    commit = CommitPlan(
+        spec=spec,
+        create=True,
+        schema_version=0,
+        new_schema=schema,
+        key_names=descriptor.key.names,
+        retention=options.retention,
+    )
     return PutPlan(spec=spec, commit=commit, schema_version=1, known=None)
 
 
@@ -123,5 +154,8 @@ def _taken(existing: str, wanted: str) -> TimestoreError:
     )
 
 
-def _same_routing(routed: DatasetSpec, current: DatasetSpec) -> bool:
-    return replace(routed, incarnation=current.incarnation) == current
+def _takes_rows_of(plan: CommitPlan, current: DatasetSpec) -> bool:
+    """Say whether rows routed by a plan may go into a dataset: it has been that one, or both would create the same."""
+    if not plan.create:
+        return plan.spec == current
+    return replace(plan.spec, incarnation=current.incarnation) == current

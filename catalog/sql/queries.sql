@@ -57,7 +57,8 @@ WHERE dataset_id = %(dataset_id)s AND idempotency_key = %(idempotency_key)s;
 -- name: find_dataset
 -- A live dataset by name, ignoring case, as it is now.
 SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
-       d.key_names, d.created_at, h.version, h.schema_version, h.history_floor, s.arrow_schema
+       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema
 FROM datasets d
 JOIN dataset_heads h USING (dataset_id)
 JOIN schema_versions s USING (dataset_id, schema_version)
@@ -66,7 +67,8 @@ WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
 -- name: find_for_put
 -- A live dataset as in find_dataset, with what an idempotency key stands for in it: all that a put asks at first.
 SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
-       d.key_names, d.created_at, h.version, h.schema_version, h.history_floor, s.arrow_schema,
+       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema,
        a.state, a.fingerprint, a.receipt
 FROM datasets d
 JOIN dataset_heads h USING (dataset_id)
@@ -77,13 +79,18 @@ WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
 -- name: list_datasets
 -- A page of live datasets by name.
 SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
-       d.key_names, d.created_at, h.version, h.schema_version, h.history_floor, s.arrow_schema
+       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema
 FROM datasets d
 JOIN dataset_heads h USING (dataset_id)
 JOIN schema_versions s USING (dataset_id, schema_version)
 WHERE d.dropped_at IS NULL AND d.name COLLATE "C" > %(after)s
 ORDER BY d.name COLLATE "C"
 LIMIT %(limit)s;
+
+-- name: find_keys
+-- The keys of a dataset that have some parts, at most so many.
+SELECT key FROM dataset_keys WHERE dataset_id = %(dataset_id)s AND parts @> %(parts)s::jsonb LIMIT %(limit)s;
 
 -- name: schema_at
 -- The schema that a version of a dataset has.
@@ -141,13 +148,6 @@ SELECT part,
 FROM grouped
 GROUP BY part
 ORDER BY part;
-
--- name: count_visible
--- Totals of what is visible at a version.
-SELECT count(*), coalesce(sum(rows), 0)::bigint, coalesce(sum(bytes), 0)::bigint, count(DISTINCT (window_start, key))
-FROM slices
-WHERE dataset_id = %(dataset_id)s
-  AND added_version <= %(version)s AND (removed_version IS NULL OR removed_version > %(version)s);
 
 -- name: count_catalog
 -- Totals over the whole catalog.

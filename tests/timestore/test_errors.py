@@ -30,7 +30,7 @@ PINNED = [
     (404, UNKNOWN, NotFoundError, "dataset_not_found receipt_not_found version_not_found action_unknown"),
     (409, UNKNOWN, ConflictError, "idempotency_conflict idempotency_abandoned dataset_exists"),
     (410, UNKNOWN, NotFoundError, "version_expired"),
-    (413, UNKNOWN, InvalidInputError, "batch_too_large too_many_windows"),
+    (413, UNKNOWN, InvalidInputError, "batch_too_large too_many_windows too_many_rows dataset_full"),
     (422, UNKNOWN, InvalidInputError, "schema_mismatch type_unsupported batch_invalid timestamp_null"),
     (422, UNKNOWN, InvalidInputError, "timestamp_unordered timestamp_out_of_bounds value_not_storable"),
     (429, UNAVAILABLE, OverloadedError, "overloaded"),
