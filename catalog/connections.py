@@ -49,8 +49,8 @@ class Connections:
     ) -> None:
         self._dsn = dsn  # asked again for every connection: an embedded Postgres may come back on another port
         self.schema = schema
-        self._writes = self._pool("catalog-write", write_connections)
-        self._reads = self._pool("catalog-read", read_connections)
+        self._writes = self._pool("catalog-write", write_connections, self._configure)
+        self._reads = self._pool("catalog-read", read_connections, self._configure_reads)
 
     def open(self, *, timeout_s: float) -> None:
         """Open both pools and check that the catalog is one that commits durably.
@@ -95,7 +95,9 @@ class Connections:
         with translated(), self._reads.connection() as connection:
             return _run(connection, query, parameters)
 
-    def _pool(self, name: str, size: int) -> ConnectionPool[psycopg.Connection[Row]]:
+    def _pool(
+        self, name: str, size: int, configure: Callable[[psycopg.Connection[Row]], None]
+    ) -> ConnectionPool[psycopg.Connection[Row]]:
         return ConnectionPool(
             self._dsn,
             name=name,
@@ -105,7 +107,7 @@ class Connections:
             open=False,
             # Across a restart of Postgres each stale connection would fail once: look before lending.
             check=ConnectionPool.check_connection,
-            configure=self._configure,
+            configure=configure,
             kwargs={"autocommit": True, "application_name": "timestore", **_TCP},
         )
 
@@ -113,6 +115,11 @@ class Connections:
         for setting in _SESSION:
             connection.execute(setting)
         connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self.schema)))
+
+    def _configure_reads(self, connection: psycopg.Connection[Row]) -> None:
+        self._configure(connection)
+        # Which index serves a manifest depends on what the caller asks for: a plan made for all of them serves nobody.
+        connection.execute("SET plan_cache_mode = force_custom_plan")
 
     def _check_server(self) -> None:
         with self._writes.connection() as connection:

@@ -14,6 +14,7 @@ from timestore.errors import TimestoreError, error
 INTENT_CONDEMNED = "TS001"
 CATALOG_NEWER = "TS002"
 PLAN_STALE = "TS003"
+DATASET_GONE = "TS004"
 
 # The server answered, and its answer says that the transaction was undone or never begun.
 _BUSY = (pg.LockNotAvailable, pg.DeadlockDetected, pg.TooManyConnections, pg.QueryCanceled, pg.SerializationFailure)
@@ -47,6 +48,8 @@ def _translate(exc: psycopg.Error) -> Exception:
             return error("fenced", "this append took too long and its files were given up; send it again")
         case _ if exc.sqlstate == CATALOG_NEWER:
             return error("fenced", "the catalog was migrated by a newer server; upgrade this one")
+        case _ if exc.sqlstate == DATASET_GONE:
+            return error("dataset_not_found", "the dataset was dropped meanwhile")
         case psycopg.DataError():
             return error("descriptor_invalid", "a value of the request has a NUL character or is out of range")
         case pg.DiskFull():

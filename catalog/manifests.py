@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 
 from catalog.connections import Connections
 from catalog.records import (
+    DEFAULT_STORAGE,
     HistoryEntry,
     KnownAppend,
     PartitionRun,
@@ -17,17 +20,18 @@ from catalog.records import (
     dataset_from_row,
 )
 from timestore.datasets import Dataset
-from timestore.errors import error
+from timestore.errors import TimestoreError, error
 from timestore.json_object import canonical_json
 from timestore.reading import AsOf, PartitionPosition, Selection
-from timestore.windows import format_instant, parse_instant
+from timestore.windows import MAX_INSTANT_S, MIN_INSTANT_S, format_instant, parse_instant, to_seconds
 
 PAGE_SLICES = 500
+MAX_WHOLE_KEYS = 2_000
 _BEFORE_ALL_WINDOWS = datetime(1, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class SliceCursor:
     """The place of a slice in a manifest's order; pages go on after it."""
 
@@ -77,9 +81,37 @@ class Manifests:
             )
         return dataset_from_row(rows[0])
 
-    def datasets(self, *, after: str, limit: int) -> list[Dataset]:
-        """Return a page of datasets by name."""
-        rows = self._connections.read("list_datasets", {"after": after, "limit": limit})
+    def dataset_of_ticket(self, name: str, incarnation: UUID, version: int) -> Dataset:
+        """Return the dataset that a ticket was given out for, if what it saw is still there.
+
+        A ticket stays good while its version leaves the history, until that is deleted a ticket lifetime later. Raises
+        ``version_expired`` then and when the dataset was dropped, ``dataset_not_found`` if it never was, and
+        ``version_not_found``.
+        """
+        rows = self._connections.read("find_incarnation", {"incarnation": incarnation})
+        if not rows:
+            self.dataset(name)  # raises if there is none of that name either
+        if not rows or not rows[0][0] or rows[0][3] != name:
+            raise error(
+                "version_expired",
+                f"the ticket is for another dataset named {name!r}, which was dropped; ask for a new one",
+                details={"dataset": name},
+            )
+        _, purged_below, *row = rows[0]
+        dataset = dataset_from_row(tuple(row))
+        if version > dataset.version:
+            raise _no_such_version(dataset, version)
+        if version < purged_below:
+            raise _expired(dataset, version)
+        return dataset
+
+    def check(self) -> None:
+        """Ask the catalog anything; raises ``catalog_unavailable`` if it does not answer."""
+        self._connections.read("read_identity", {"storage": DEFAULT_STORAGE})
+
+    def datasets(self, *, after: str, limit: int, prefix: str = "") -> list[Dataset]:
+        """Return a page of the datasets whose names begin with ``prefix``, by name."""
+        rows = self._connections.read("list_datasets", {"after": after, "limit": limit, "prefix": prefix})
         return [dataset_from_row(row) for row in rows]
 
     def resolve(self, dataset: Dataset, as_of: AsOf) -> int:
@@ -88,17 +120,9 @@ class Manifests:
         if version is None:
             return dataset.version
         if version > dataset.version:
-            raise error(
-                "version_not_found",
-                f"{dataset.spec.name!r} has no version {version} yet; the newest is {dataset.version}",
-                details={"dataset": dataset.spec.name, "version": version, "newest": dataset.version},
-            )
+            raise _no_such_version(dataset, version)
         if version < dataset.history_floor:
-            raise error(
-                "version_expired",
-                f"version {version} of {dataset.spec.name!r} is past retention; the oldest is {dataset.history_floor}",
-                details={"dataset": dataset.spec.name, "version": version, "oldest": dataset.history_floor},
-            )
+            raise _expired(dataset, version)
         return version
 
     def schema_at(self, dataset: Dataset, version: int) -> pa.Schema:
@@ -116,11 +140,15 @@ class Manifests:
         last: PartitionPosition | None = None,
         limit: int = PAGE_SLICES,
     ) -> list[VisibleSlice]:
-        """Return a page of the slices visible at a version, ordered by window, key and version."""
-        cursor = cursor or SliceCursor()
+        """Return a page of the slices visible at a version, ordered by window, key and version.
+
+        Raises ``version_expired`` when some of them may have been deleted meanwhile.
+        """
+        filters = self._filters(dataset, version, selection)
+        cursor = max(cursor or SliceCursor(), SliceCursor(window_start=filters["first_window"]))
         rows = self._connections.read(
             "list_slices",
-            _filters(dataset, version, selection)
+            filters
             | {
                 "after_window": cursor.window_start,
                 "after_key": cursor.key,
@@ -131,6 +159,7 @@ class Manifests:
                 "limit": limit,
             },
         )
+        self._check_kept(dataset, version)
         return [VisibleSlice.from_row(row) for row in rows]
 
     def all_slices(
@@ -142,7 +171,10 @@ class Manifests:
         first: PartitionPosition | None = None,
         last: PartitionPosition | None = None,
     ) -> Iterator[VisibleSlice]:
-        """Yield every slice from one partition to another, page by page at a fixed version."""
+        """Yield every slice from one partition to another, page by page at a fixed version.
+
+        Raises ``version_expired`` when what the version saw is being deleted meanwhile.
+        """
         cursor = SliceCursor(window_start=first.window_start, key=first.key) if first else None
         while page := self.slices(dataset, version, selection, cursor=cursor, last=last):
             yield from page
@@ -152,7 +184,9 @@ class Manifests:
         self, dataset: Dataset, version: int, selection: Selection, *, groups: int
     ) -> list[PartitionRun]:
         """Cut the visible partitions into at most ``groups`` runs of neighbours, in order."""
-        rows = self._connections.read("group_partitions", _filters(dataset, version, selection) | {"groups": groups})
+        rows = self._connections.read(
+            "group_partitions", self._filters(dataset, version, selection) | {"groups": groups}
+        )
         return [PartitionRun.from_row(row) for row in rows]
 
     def history(self, dataset: Dataset, *, before: int, limit: int) -> list[HistoryEntry]:
@@ -170,23 +204,63 @@ class Manifests:
         return KnownAppend.from_row(rows[0]) if rows else None
 
     def counts(self) -> dict[str, int]:
-        """Count datasets, appends and open intents of the whole catalog."""
-        [(datasets, appends, intents)] = self._connections.read("count_catalog")
-        return {"datasets": datasets, "appends": appends, "intents": intents}
+        """Count datasets, appends, open intents and condemned files of the whole catalog."""
+        [(datasets, appends, intents, condemned)] = self._connections.read("count_catalog")
+        return {"datasets": datasets, "appends": appends, "intents": intents, "condemned_files": condemned}
+
+    def _check_kept(self, dataset: Dataset, version: int) -> None:
+        """Look, after slices were read, whether any could have been missing: deletion says so in its transaction."""
+        rows = self._connections.read("read_purged_below", {"dataset_id": dataset.dataset_id})
+        if not rows or version < rows[0][0]:
+            raise _expired(dataset, version)
+
+    def _filters(self, dataset: Dataset, version: int, selection: Selection) -> dict[str, Any]:
+        """Say which slices are meant, in terms that indexes serve: windows, and whole keys while they are few."""
+        parts = canonical_json(selection.key.as_dict())
+        return {
+            "dataset_id": dataset.dataset_id,
+            "version": version,
+            "parts": parts,
+            "keys": self._whole_keys(dataset, parts) if selection.key.parts else None,
+            "start_ns": _nanoseconds(selection.start),
+            "end_ns": _nanoseconds(selection.end),
+            "first_window": _first_window(dataset, selection.start),
+            "end": selection.end or datetime.max.replace(tzinfo=UTC),
+        }
+
+    def _whole_keys(self, dataset: Dataset, parts: str) -> list[str] | None:
+        """Return the keys that have some parts; None if they are so many that looking at each slice is as quick."""
+        parameters: dict[str, object] = {"dataset_id": dataset.dataset_id, "parts": parts, "limit": MAX_WHOLE_KEYS + 1}
+        keys = [key for (key,) in self._connections.read("find_keys", parameters)]
+        return keys if len(keys) <= MAX_WHOLE_KEYS else None
 
     def _version_at(self, dataset: Dataset, moment: datetime) -> int:
         rows = self._connections.read("version_at", {"dataset_id": dataset.dataset_id, "moment": moment})
         return rows[0][0] or 0
 
 
-def _filters(dataset: Dataset, version: int, selection: Selection) -> dict[str, object]:
-    return {
-        "dataset_id": dataset.dataset_id,
-        "version": version,
-        "key": canonical_json(selection.key.as_dict()),
-        "start_ns": _nanoseconds(selection.start),
-        "end_ns": _nanoseconds(selection.end),
-    }
+def _no_such_version(dataset: Dataset, version: int) -> TimestoreError:
+    return error(
+        "version_not_found",
+        f"{dataset.spec.name!r} has no version {version} yet; the newest is {dataset.version}",
+        details={"dataset": dataset.spec.name, "version": version, "newest": dataset.version},
+    )
+
+
+def _expired(dataset: Dataset, version: int) -> TimestoreError:
+    return error(
+        "version_expired",
+        f"version {version} of {dataset.spec.name!r} is past retention; the oldest is {dataset.history_floor}",
+        details={"dataset": dataset.spec.name, "version": version, "oldest": dataset.history_floor},
+    )
+
+
+def _first_window(dataset: Dataset, start: datetime | None) -> datetime:
+    """Return the start of the earliest window that can have rows from ``start`` on: windows are found by an index."""
+    if start is None:
+        return _BEFORE_ALL_WINDOWS
+    instant_s = min(max(to_seconds(start), MIN_INSTANT_S), MAX_INSTANT_S - 1)
+    return dataset.spec.window.containing(instant_s).start
 
 
 def _nanoseconds(moment: datetime | None) -> int | None:

@@ -1,32 +1,42 @@
-"""The actions of ``do_action``: JSON in, JSON out. One table names them all."""
+"""The actions of ``do_action``: JSON in, JSON or Arrow out. One table names them all."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from catalog.manifests import Manifests, SliceCursor
 from catalog.records import HistoryEntry, VisibleSlice
+from flight_server.items import (
+    DATASET_SCHEMA,
+    HISTORY_SCHEMA,
+    MANIFEST_SCHEMA,
+    dataset_item,
+    history_item,
+    manifest_item,
+)
+from flight_server.tables import PageRequest, Table, encode_json
 from storage.marker import MARKER_PATH
 from storage.store import Store
 from timestore import __version__
 from timestore.datasets import CreateOptions, Dataset
 from timestore.descriptor import PROTOCOL_VERSION
+from timestore.durations import Duration
 from timestore.errors import TimestoreError, error
-from timestore.json_object import JsonObject, canonical_json
+from timestore.json_object import JsonObject
 from timestore.names import parse_dataset_name, parse_idempotency_key
-from timestore.reading import AsOf, Selection
-from timestore.windows import format_instant, to_datetime
+from timestore.reading import AsOf, Selection, parse_incarnation
+from timestore.windows import format_instant
 from writers.ingestion import Ingestion
+from writers.lifecycle import DatasetLifecycle
 from writers.new_put import Workshop
 
-PAGE_ITEMS = 500
+Results = Iterator[pa.Buffer]
 
-Results = Iterator[dict[str, Any]]
+_MANIFEST_CURSOR_PARTS = 2 + len(SliceCursor().as_texts())  # incarnation and version come first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,75 +51,111 @@ class Action:
 class Actions:
     """What ``do_action`` and ``list_actions`` know. Thread safe."""
 
-    def __init__(self, *, manifests: Manifests, ingestion: Ingestion, shared: Workshop, store: Store) -> None:
+    def __init__(
+        self,
+        *,
+        manifests: Manifests,
+        ingestion: Ingestion,
+        lifecycle: DatasetLifecycle,
+        shared: Workshop,
+        store: Store,
+    ) -> None:
         self._manifests = manifests
         self._ingestion = ingestion
+        self._lifecycle = lifecycle
         self._shared = shared
         self._store = store
-        self.table = {
-            action.name: action
-            for action in (
-                Action(name="health", help="Say whether the server can take puts.", run=self._health),
-                Action(name="list_datasets", help="List the datasets, by name. Body: {v}.", run=self._list_datasets),
-                Action(
-                    name="create_dataset",
-                    help="Create a dataset without rows. Body: {v, dataset, schema (base64 of an Arrow IPC schema), "
-                    "timestamp_column, window, order, evolution, min, max, future_tolerance_s, max_rows_per_put, "
-                    "max_bytes, retention}.",
-                    run=self._create_dataset,
-                ),
-                Action(name="describe_dataset", help="Describe a dataset. Body: {v, dataset}.", run=self._describe),
-                Action(
-                    name="manifest",
-                    help="List the files visible at a version. Body: {v, dataset, version | as_of, key, from, to}.",
-                    run=self._manifest,
-                ),
-                Action(
-                    name="receipt",
-                    help="Return the receipt of an append. Body: {v, dataset, idempotency_key}.",
-                    run=self._receipt,
-                ),
-                Action(
-                    name="history",
-                    help="List a dataset's commits, newest first. Body: {v, dataset}.",
-                    run=self._history,
-                ),
-                Action(name="stats", help="Return counts and memory of this server.", run=self._stats),
-            )
-        }
+        self.table = {action.name: action for action in self._all()}
 
     def run(self, name: str, body: bytes) -> Results:
-        """Run an action; each result is one JSON object. Raises ``action_unknown`` and what the action raises."""
+        """Run an action, of which each result is one JSON object or one Arrow stream.
+
+        Raises ``action_unknown`` and what the action raises.
+        """
         action = self.table.get(name)
         if action is None:
-            raise error(
-                "action_unknown",
-                f"there is no action {name[:60]!a}; there are {sorted(self.table)}",
-                details={"action": name[:60]},
-            )
+            raise _unknown(name, sorted(self.table))
         fields = JsonObject.parse(body or b'{"v":1}', what=f"body of {name}")
         fields.version(PROTOCOL_VERSION)
         return action.run(fields)
 
+    def _all(self) -> list[Action]:
+        return [
+            Action(name="health", help="Say whether the server can take puts.", run=self._health),
+            Action(
+                name="list_datasets",
+                help="List the datasets, by name. Body: {v, cursor, limit, format}.",
+                run=self._list_datasets,
+            ),
+            Action(
+                name="create_dataset",
+                help="Create a dataset without rows. Body: {v, dataset, schema (base64 of an Arrow IPC schema), "
+                "timestamp_column, window, order, evolution, min, max, future_tolerance_s, max_rows_per_put, "
+                "max_bytes, retention}.",
+                run=self._create_dataset,
+            ),
+            Action(name="describe_dataset", help="Describe a dataset. Body: {v, dataset}.", run=self._describe),
+            Action(
+                name="set_retention",
+                help="Change how long windows are kept after their end. Body: {v, dataset, retention (30d, 12h, or "
+                "null for ever)}.",
+                run=self._set_retention,
+            ),
+            Action(name="expire", help="Remove windows past retention now. Body: {v, dataset}.", run=self._expire),
+            Action(
+                name="drop_dataset",
+                help="Drop a dataset, for good. Body: {v, dataset, confirm (the name once more)}.",
+                run=self._drop,
+            ),
+            Action(
+                name="manifest",
+                help="List the files visible at a version. Body: {v, dataset, version | as_of, key, from, to, cursor, "
+                "limit, format}.",
+                run=self._manifest,
+            ),
+            Action(
+                name="receipt",
+                help="Return the receipt of an append. Body: {v, dataset, idempotency_key}.",
+                run=self._receipt,
+            ),
+            Action(
+                name="abandon",
+                help="Fence an idempotency key, or return its receipt. Body: {v, dataset, idempotency_key}.",
+                run=self._abandon,
+            ),
+            Action(
+                name="history",
+                help="List a dataset's commits, newest first. Body: {v, dataset, cursor, limit, format}.",
+                run=self._history,
+            ),
+            Action(name="stats", help="Return counts and memory of this server.", run=self._stats),
+        ]
+
     def _health(self, fields: JsonObject) -> Results:
         fields.finish()
-        yield {
-            "status": "ok" if self._ingestion.accepts_puts else "refusing puts",
-            "version": __version__,
-            "protocol": PROTOCOL_VERSION,
-            "catalog": _reachable(self._manifests.counts),
-            "storage": _reachable(lambda: self._store.stat(MARKER_PATH)),
-        }
+        yield encode_json(
+            {
+                "status": "ok" if self._ingestion.accepts_puts else "refusing puts",
+                "version": __version__,
+                "protocol": PROTOCOL_VERSION,
+                "catalog": _reachable(self._manifests.check),
+                "storage": _reachable(lambda: self._store.stat(MARKER_PATH)),
+            }
+        )
 
     def _list_datasets(self, fields: JsonObject) -> Results:
-        after = _cursor(fields, default=[""])
+        request = PageRequest.from_json(fields)
+        request.cursor_of(1)
         fields.finish()
-        yield from _pages(
-            lambda cursor: self._manifests.datasets(after=cursor[0], limit=PAGE_ITEMS),
-            start=after,
-            render=_described,
+        table: Table[Dataset] = Table(
+            schema=DATASET_SCHEMA,
+            fetch=lambda cursor, limit: self._manifests.datasets(after=cursor[0], limit=limit),
+            start=[""],
+            render=dataset_item,
             position=lambda dataset: [dataset.spec.name],
+            shared={},
         )
+        return table.pages(request)
 
     def _create_dataset(self, fields: JsonObject) -> Results:
         name = parse_dataset_name(fields.required_text("dataset"))
@@ -117,111 +163,154 @@ class Actions:
         options = CreateOptions.from_json(fields)
         fields.finish()
         dataset, created = self._ingestion.create_dataset(name, options, schema)
-        yield _described(dataset) | {"created": created}
+        yield encode_json(dataset_item(dataset) | {"created": created})
 
     def _describe(self, fields: JsonObject) -> Results:
-        dataset = self._dataset(fields)
+        name = parse_dataset_name(fields.required_text("dataset"))
         fields.finish()
-        yield _described(dataset)
+        yield encode_json(dataset_item(self._manifests.dataset(name)))
 
-    def _manifest(self, fields: JsonObject) -> Results:
-        dataset = self._dataset(fields)
-        as_of = AsOf.from_json(fields)
-        selection = Selection.from_json(fields)
-        start = _cursor(fields, default=SliceCursor().as_texts())
+    def _set_retention(self, fields: JsonObject) -> Results:
+        name = parse_dataset_name(fields.required_text("dataset"))
+        if not fields.has("retention"):
+            raise error("descriptor_invalid", "retention is missing; give a duration such as 30d, or null for ever")
+        text = fields.text("retention")
         fields.finish()
-        version = self._manifests.resolve(dataset, as_of)
-        yield from _pages(
-            lambda cursor: self._manifests.slices(
-                dataset, version, selection, cursor=SliceCursor.from_texts(cursor), limit=PAGE_ITEMS
-            ),
-            start=start,
-            render=self._manifest_item,
-            position=lambda item: SliceCursor.after(item).as_texts(),
-            version=version,
+        retention = Duration.parse(text) if text is not None else None
+        yield encode_json(dataset_item(self._lifecycle.set_retention(name, retention)))
+
+    def _expire(self, fields: JsonObject) -> Results:
+        name = parse_dataset_name(fields.required_text("dataset"))
+        fields.finish()
+        dataset, expiry = self._lifecycle.expire(name)
+        yield encode_json(
+            {
+                "dataset": dataset.spec.name,
+                "incarnation": str(dataset.spec.incarnation),
+                "version": expiry.version,
+                "before": format_instant(expiry.before) if expiry.before else None,
+                "slices": expiry.slices,
+                "rows": expiry.rows,
+                "bytes": expiry.bytes,
+            }
         )
 
-    def _manifest_item(self, item: VisibleSlice) -> dict[str, Any]:
-        return {
-            "id": str(item.holder_id),
-            "uri": self._store.url(item.path) if item.path is not None else None,
-            "form": item.form,
-            "key": JsonObject.parse(item.key.encode(), what="key").all_texts(),
-            "window": [format_instant(item.window_start), format_instant(item.window_end)],
-            "rows": item.rows,
-            "bytes": item.bytes,
-            "min_ts": _format_nanoseconds(item.min_ts_ns),
-            "max_ts": _format_nanoseconds(item.max_ts_ns),
-            "added_version": item.added_version,
-        }
+    def _drop(self, fields: JsonObject) -> Results:
+        name = parse_dataset_name(fields.required_text("dataset"))
+        confirm = fields.required_text("confirm")
+        fields.finish()
+        dataset, dropped = self._lifecycle.drop(name, confirm=confirm)
+        yield encode_json(
+            {
+                "dataset": dataset.spec.name,
+                "incarnation": str(dataset.spec.incarnation),
+                "version": dropped.version,
+                "dropped_at": format_instant(dropped.dropped_at),
+            }
+        )
+
+    def _manifest(self, fields: JsonObject) -> Results:
+        name = parse_dataset_name(fields.required_text("dataset"))
+        as_of = AsOf.from_json(fields)
+        selection = Selection.from_filters(fields)
+        request = PageRequest.from_json(fields)
+        cursor = request.cursor_of(_MANIFEST_CURSOR_PARTS)
+        fields.finish()
+        dataset, version = self._pinned(name, as_of, cursor)
+        pinned = [str(dataset.spec.incarnation), str(version)]
+        table: Table[VisibleSlice] = Table(
+            schema=MANIFEST_SCHEMA,
+            fetch=lambda cursor, limit: self._manifests.slices(
+                dataset, version, selection, cursor=SliceCursor.from_texts(cursor[2:]), limit=limit
+            ),
+            start=[*pinned, *SliceCursor().as_texts()],
+            render=lambda item: manifest_item(item, self._store),
+            position=lambda item: [*pinned, *SliceCursor.after(item).as_texts()],
+            shared={"version": version},
+        )
+        return table.pages(request)
+
+    def _pinned(self, name: str, as_of: AsOf, cursor: list[str] | None) -> tuple[Dataset, int]:
+        """Return the dataset and version that a manifest is about: that of its cursor, which is as good as a ticket."""
+        if cursor is None:
+            dataset = self._manifests.dataset(name)
+            return dataset, self._manifests.resolve(dataset, as_of)
+        version = _integer(cursor[1])
+        if as_of.version not in (None, version):
+            raise error("descriptor_invalid", f"the cursor is for version {version}, not {as_of.version}")
+        return self._manifests.dataset_of_ticket(name, parse_incarnation(cursor[0]), version), version
 
     def _receipt(self, fields: JsonObject) -> Results:
-        dataset = self._dataset(fields)
+        name = parse_dataset_name(fields.required_text("dataset"))
         idempotency_key = parse_idempotency_key(fields.required_text("idempotency_key"))
         fields.finish()
+        dataset = self._manifests.dataset(name)
         known = self._manifests.append(dataset, idempotency_key)
+        if known is not None and known.abandoned:
+            raise error(
+                "idempotency_abandoned",
+                f"the idempotency key {idempotency_key!r} was abandoned and can never commit; use a new one",
+                details={"idempotency_key": idempotency_key},
+            )
         if known is None or known.receipt is None:
             raise error(
                 "receipt_not_found",
                 f"nothing has committed with the idempotency key {idempotency_key!r} yet; sending it again is safe",
-                details={"dataset": dataset.spec.name, "idempotency_key": idempotency_key},
+                details={"dataset": name, "idempotency_key": idempotency_key},
             )
-        yield known.receipt.as_json()
+        yield encode_json(known.receipt.as_json())
+
+    def _abandon(self, fields: JsonObject) -> Results:
+        name = parse_dataset_name(fields.required_text("dataset"))
+        idempotency_key = parse_idempotency_key(fields.required_text("idempotency_key"))
+        fields.finish()
+        receipt = self._lifecycle.abandon(name, idempotency_key)
+        yield encode_json(
+            {
+                "dataset": name,
+                "idempotency_key": idempotency_key,
+                "abandoned": receipt is None,
+                "receipt": receipt.as_json() if receipt else None,
+            }
+        )
 
     def _history(self, fields: JsonObject) -> Results:
-        dataset = self._dataset(fields)
-        start = _cursor(fields, default=[str(dataset.version + 1)])
+        name = parse_dataset_name(fields.required_text("dataset"))
+        request = PageRequest.from_json(fields)
+        request.cursor_of(1)
         fields.finish()
-        yield from _pages(
-            lambda cursor: self._manifests.history(dataset, before=_integer(cursor[0]), limit=PAGE_ITEMS),
-            start=start,
-            render=_history_item,
+        dataset = self._manifests.dataset(name)
+        table: Table[HistoryEntry] = Table(
+            schema=HISTORY_SCHEMA,
+            fetch=lambda cursor, limit: self._manifests.history(dataset, before=_integer(cursor[0]), limit=limit),
+            start=[str(dataset.version + 1)],
+            render=history_item,
             position=lambda entry: [str(entry.version)],
+            shared={},
         )
+        return table.pages(request)
 
     def _stats(self, fields: JsonObject) -> Results:
         fields.finish()
-        yield {
-            "running_puts": self._ingestion.gate.running,
-            "expired_puts": self._ingestion.watchdog.expired_puts,
-            "stalled_puts": self._ingestion.watchdog.stalled_puts,
-            "buffered_bytes": self._shared.budget.used_bytes,
-            "buffer_limit_bytes": self._shared.budget.limit_bytes,
-            **self._manifests.counts(),
-        }
-
-    def _dataset(self, fields: JsonObject) -> Dataset:
-        return self._manifests.dataset(parse_dataset_name(fields.required_text("dataset")))
-
-
-def encode_result(fields: dict[str, Any]) -> pa.Buffer:
-    """Encode one result as the JSON that travels."""
-    return pa.py_buffer(canonical_json(fields).encode())
+        yield encode_json(
+            {
+                "running_puts": self._ingestion.gate.running,
+                "expired_puts": self._ingestion.watchdog.expired_puts,
+                "stalled_puts": self._ingestion.watchdog.stalled_puts,
+                "buffered_bytes": self._shared.budget.used_bytes,
+                "buffer_limit_bytes": self._shared.budget.limit_bytes,
+                **self._manifests.counts(),
+            }
+        )
 
 
-def _pages(
-    fetch: Callable[[list[str]], list[Any]],
-    *,
-    start: list[str],
-    render: Callable[[Any], dict[str, Any]],
-    position: Callable[[Any], list[str]],
-    **shared: object,
-) -> Results:
-    """Stream a table page by page; ``next`` of each page is the ``cursor`` to go on from, null on the last."""
-    cursor: list[str] | None = start
-    while cursor is not None:
-        page = fetch(cursor)
-        cursor = position(page[-1]) if len(page) == PAGE_ITEMS else None
-        yield {"items": [render(item) for item in page], "next": cursor, **shared}
-
-
-def _cursor(fields: JsonObject, *, default: list[str]) -> list[str]:
-    cursor = fields.texts("cursor")
-    if cursor is None:
-        return default
-    if len(cursor) != len(default):
-        raise error("descriptor_invalid", "the cursor is not one that a page of this action gave as next")
-    return cursor
+def _unknown(name: str, known: list[str]) -> TimestoreError:
+    hint = "; a dataset cannot be renamed: create another one and copy its rows" if name.startswith("rename") else ""
+    return error(
+        "action_unknown",
+        f"there is no action {name[:60]!a}{hint}; there are {known}",
+        details={"action": name[:60]},
+    )
 
 
 def _integer(text: str) -> int:
@@ -239,47 +328,6 @@ def _reachable(look: Callable[[], object]) -> str:
     return "ok"
 
 
-def _described(dataset: Dataset) -> dict[str, Any]:
-    spec = dataset.spec
-    return {
-        "dataset": spec.name,
-        "incarnation": str(spec.incarnation),
-        "timestamp_column": spec.timestamp_column,
-        "window": spec.window.text,
-        "order": str(spec.order),
-        "evolution": str(spec.evolution),
-        "min": format_instant(spec.bounds.min) if spec.bounds.min else None,
-        "max": format_instant(spec.bounds.max) if spec.bounds.max else None,
-        "future_tolerance_s": spec.bounds.future_tolerance_s,
-        "max_rows_per_put": spec.limits.max_rows_per_put,
-        "max_bytes": spec.limits.max_bytes,
-        "retention": dataset.retention.text if dataset.retention else None,
-        "key_names": list(dataset.key_names) if dataset.key_names is not None else None,
-        "version": dataset.version,
-        "schema_version": dataset.schema_version,
-        "oldest_version": dataset.history_floor,
-        "schema": base64.b64encode(dataset.schema.serialize()).decode(),
-        "columns": [
-            {"name": field.name, "type": str(field.type), "nullable": field.nullable} for field in dataset.schema
-        ],
-        "created_at": format_instant(dataset.created_at),
-        "rows": dataset.totals.rows,
-        "bytes": dataset.totals.bytes,
-        "slices": dataset.totals.slices,
-        "partitions": dataset.totals.partitions,
-    }
-
-
-def _history_item(entry: HistoryEntry) -> dict[str, Any]:
-    return {
-        "version": entry.version,
-        "kind": entry.kind,
-        "committed_at": format_instant(entry.committed_at),
-        "appends": entry.appends,
-        "rows": entry.rows,
-    }
-
-
 def _decode_schema(text: str) -> pa.Schema:
     try:
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
@@ -287,10 +335,3 @@ def _decode_schema(text: str) -> pa.Schema:
         raise error(
             "descriptor_invalid", "the field 'schema' is not the base64 of an Arrow IPC schema message"
         ) from exc
-
-
-def _format_nanoseconds(stamp_ns: int) -> str:
-    """Spell nanoseconds since the epoch as RFC 3339 with as many digits as needed."""
-    seconds, fraction = divmod(stamp_ns, 1_000_000_000)
-    digits = f".{fraction:09d}".rstrip("0") if fraction else ""
-    return format_instant(to_datetime(seconds)).replace("Z", f"{digits}Z")

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.flight as flight
 
-from flight_server.actions import Actions, encode_result
+from flight_server.actions import Actions
 from flight_server.answers import answering
 from flight_server.middleware import HEADERS, CallHeadersFactory, call_headers
 from flight_server.put_stream import parse_put, receive
-from readers.reads import Reads
+from readers.reads import ReadPlan, Reads
 from timestore.errors import error
-from timestore.reading import ReadDescriptor, Ticket
+from timestore.reading import TICKET_LIFETIME, ReadDescriptor, Ticket, parse_listing_criteria
 from writers.ingestion import Ingestion
-
-TICKET_LIFETIME = timedelta(hours=1)
 
 
 class FlightDoor(flight.FlightServerBase):
@@ -49,14 +47,7 @@ class FlightDoor(flight.FlightServerBase):
     ) -> flight.FlightInfo:
         """Plan a read: one endpoint for each run of partitions, all at one version."""
         with answering("get_flight_info"):
-            plan = self._reads.plan(_parse_read(descriptor))
-            expires = datetime.now(UTC) + TICKET_LIFETIME
-            endpoints = [
-                flight.FlightEndpoint(part.ticket.to_bytes(), [], pa.scalar(expires, pa.timestamp("ns", "UTC")))
-                for part in plan.parts
-            ]
-            rows, size = sum(part.rows for part in plan.parts), sum(part.bytes for part in plan.parts)
-            return flight.FlightInfo(plan.schema, descriptor, endpoints, rows, size)
+            return _flight_info(descriptor, self._reads.plan(_parse_read(descriptor)))
 
     def get_schema(
         self,
@@ -72,10 +63,10 @@ class FlightDoor(flight.FlightServerBase):
         context: flight.ServerCallContext,
         criteria: bytes,
     ) -> Iterator[flight.FlightInfo]:
-        """Refuse: datasets are listed by the action ``list_datasets``."""
+        """List the datasets, each as one flight of everything at its newest version."""
         with answering("list_flights"):
-            raise error("unsupported", "flights cannot be listed yet; use the action list_datasets")
-            yield  # a generator, as pyarrow wants one
+            for descriptor, plan in self._reads.listing(parse_listing_criteria(criteria)):
+                yield _flight_info(flight.FlightDescriptor.for_command(descriptor.to_command()), plan)
 
     def do_exchange(
         self,
@@ -103,14 +94,21 @@ class FlightDoor(flight.FlightServerBase):
         context: flight.ServerCallContext,
         action: flight.Action,
     ) -> Iterator[flight.Result]:
-        """Run an action; each result is one JSON object."""
+        """Run an action; each result is one JSON object, or one Arrow stream."""
         with answering("do_action"):
-            for fields in self._actions.run(action.type, action.body.to_pybytes()):
-                yield flight.Result(encode_result(fields))
+            for result in self._actions.run(action.type, action.body.to_pybytes()):
+                yield flight.Result(result)
 
     def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:
         """Name the actions."""
         return [(action.name, action.help) for action in self._actions.table.values()]
+
+
+def _flight_info(descriptor: flight.FlightDescriptor, plan: ReadPlan) -> flight.FlightInfo:
+    expires = pa.scalar(datetime.now(UTC) + TICKET_LIFETIME, pa.timestamp("ns", "UTC"))
+    endpoints = [flight.FlightEndpoint(part.ticket.to_bytes(), [], expires) for part in plan.parts]
+    rows, size = sum(part.rows for part in plan.parts), sum(part.bytes for part in plan.parts)
+    return flight.FlightInfo(plan.schema, descriptor, endpoints, rows, size)
 
 
 def _parse_read(descriptor: flight.FlightDescriptor) -> ReadDescriptor:

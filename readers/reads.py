@@ -21,6 +21,7 @@ from timestore.reading import AsOf, ReadDescriptor, Selection, Ticket
 from timestore.windows import EPOCH
 
 MAX_ENDPOINTS = 1_000
+PAGE_DATASETS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,17 @@ class Reads:
         )
         return ReadPlan(schema=schema, parts=[_part(ticket, run) for run in runs])
 
+    def listing(self, prefix: str) -> Iterator[tuple[ReadDescriptor, ReadPlan]]:
+        """Yield a read of everything in each dataset whose name begins with ``prefix``, at its newest version, by name.
+
+        Costs nothing for each dataset: the catalog has their totals.
+        """
+        after = ""
+        while page := self._manifests.datasets(after=after, limit=PAGE_DATASETS, prefix=prefix):
+            for dataset in page:
+                yield _everything(dataset)
+            after = page[-1].spec.name
+
     def schema(self, descriptor: ReadDescriptor) -> pa.Schema:
         """Return the schema of a read without planning it; raises like ``plan``."""
         dataset = self._manifests.dataset(descriptor.dataset)
@@ -71,14 +83,7 @@ class Reads:
 
     def open(self, ticket: Ticket) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Resolve a ticket and return its schema and rows; raises like ``plan``."""
-        dataset = self._manifests.dataset(ticket.dataset)
-        if dataset.spec.incarnation != ticket.incarnation:
-            raise error(
-                "version_expired",
-                f"the ticket is for another dataset named {ticket.dataset!r}, which was dropped; ask for a new one",
-                details={"dataset": ticket.dataset},
-            )
-        self._manifests.resolve(dataset, AsOf(version=ticket.version))
+        dataset = self._manifests.dataset_of_ticket(ticket.dataset, ticket.incarnation, ticket.version)
         schema = self._result_schema(dataset, ticket.version, ticket.selection)
         return schema, self._stream(dataset, ticket, schema)
 
@@ -167,6 +172,18 @@ def _shaped(batch: pa.RecordBatch, schema: pa.Schema, key: dict[str, str]) -> pa
         else:
             arrays.append(pa.nulls(rows, field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _everything(dataset: Dataset) -> tuple[ReadDescriptor, ReadPlan]:
+    ticket = Ticket(
+        dataset=dataset.spec.name,
+        incarnation=dataset.spec.incarnation,
+        version=dataset.version,
+        selection=Selection(),
+    )
+    part = ReadPart(ticket=ticket, rows=dataset.totals.rows, bytes=dataset.totals.bytes)
+    descriptor = ReadDescriptor(dataset=dataset.spec.name, as_of=AsOf(version=dataset.version))
+    return descriptor, ReadPlan(schema=dataset.schema, parts=[part])
 
 
 def _part(ticket: Ticket, run: PartitionRun) -> ReadPart:

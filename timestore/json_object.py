@@ -46,6 +46,10 @@ class JsonObject:
         if found != supported:
             raise _invalid(f"the {self._what} has v={found}; this version speaks v={supported}")
 
+    def has(self, name: str) -> bool:
+        """Say whether a field is there, be it null."""
+        return name in self._fields
+
     def text(self, name: str) -> str | None:
         value = self._take(name)
         if value is None or isinstance(value, str):

@@ -7,8 +7,8 @@ path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from timestore.descriptor import PROTOCOL_VERSION, parse_path
@@ -16,6 +16,8 @@ from timestore.errors import error
 from timestore.json_object import JsonObject, canonical_json
 from timestore.names import NO_KEY, PartitionKey, parse_dataset_name
 from timestore.windows import format_instant, parse_instant
+
+TICKET_LIFETIME = timedelta(hours=1)  # until then, what a ticket names is not deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +38,20 @@ class Selection:
             raise error("descriptor_invalid", "columns is empty; name at least one column, or leave it out for all")
         if columns is not None and len(set(columns)) != len(columns):
             raise error("descriptor_invalid", "columns names a column twice")
+        return replace(
+            cls.from_filters(fields),
+            columns=tuple(columns) if columns is not None else None,
+            with_key=fields.flag("with_key"),
+        )
+
+    @classmethod
+    def from_filters(cls, fields: JsonObject) -> Selection:
+        """Take only what selects rows: ``key``, ``from`` and ``to``."""
         start, end = fields.text("from"), fields.text("to")
         return cls(
             key=PartitionKey.parse(fields.text_map("key") or {}),
-            columns=tuple(columns) if columns is not None else None,
             start=parse_instant(start) if start is not None else None,
             end=parse_instant(end) if end is not None else None,
-            with_key=fields.flag("with_key"),
         )
 
     def as_json(self) -> dict[str, object]:
@@ -160,7 +169,7 @@ class Ticket:
             raise error("descriptor_invalid", "the ticket lacks the field 'version'")
         ticket = cls(
             dataset=parse_dataset_name(fields.required_text("dataset")),
-            incarnation=_uuid(fields.required_text("incarnation")),
+            incarnation=parse_incarnation(fields.required_text("incarnation")),
             version=version,
             selection=Selection.from_json(fields),
             first=PartitionPosition.parse(fields.texts("first")),
@@ -170,7 +179,19 @@ class Ticket:
         return ticket
 
 
-def _uuid(text: str) -> UUID:
+def parse_listing_criteria(criteria: bytes) -> str:
+    """Read the criteria of ``list_flights``, empty or ``{v, prefix?}``; return what names must begin with."""
+    if not criteria:
+        return ""
+    fields = JsonObject.parse(criteria, what="criteria")
+    fields.version(PROTOCOL_VERSION)
+    prefix = fields.text("prefix")
+    fields.finish()
+    return prefix or ""
+
+
+def parse_incarnation(text: str) -> UUID:
+    """Read the id of a dataset's incarnation; raises ``descriptor_invalid``."""
     try:
         return UUID(text)
     except ValueError as exc:

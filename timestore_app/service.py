@@ -16,6 +16,7 @@ import structlog
 from catalog.connections import Connections
 from catalog.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from catalog.ledger import Ledger
+from catalog.lifecycle import Lifecycle
 from catalog.manifests import Manifests
 from catalog.migrate import migrate
 from flight_server.actions import Actions
@@ -27,11 +28,14 @@ from storage.opening import open_store
 from storage.store import Store
 from timestore import __version__
 from timestore.errors import TimestoreError
+from timestore.reading import TICKET_LIFETIME
 from timestore_app.data_directory import DataDirectory
 from timestore_app.settings import Settings
 from writers.admission import AdmissionGate
 from writers.buffers import Budget
+from writers.housekeeping import Housekeeping
 from writers.ingestion import Ingestion
+from writers.lifecycle import DatasetLifecycle
 from writers.new_put import PutLimits, Workshop
 from writers.planning import Planner
 from writers.pool import WriterPool
@@ -43,6 +47,8 @@ START_TIMEOUT_S = 30.0
 SUPERVISION_INTERVAL_S = 0.25
 RESTART_BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 DOOR_CLOSE_TIMEOUT_S = 5.0
+HOUSEKEEPING_INTERVAL_S = 60.0
+HOUSEKEEPING_STOP_TIMEOUT_S = 5.0
 
 log = structlog.get_logger()
 
@@ -120,19 +126,29 @@ class Service:
         watchdog = Watchdog(idle_timeout_s=settings.put_idle_timeout_s)
         watchdog.open()
         self._on_close("watchdog", watchdog.close)
+        fence = _fence(ledger, store)
         ingestion = Ingestion(
             shared=shared,
             gate=AdmissionGate(max_running=settings.max_running_puts),
             watchdog=watchdog,
-            fence=_fence(ledger, store),
+            fence=fence,
         )
+        lifecycle = Lifecycle(connections=connections)
+        if fence is None:  # what is not this catalog's own storage is not to be changed
+            self._start_housekeeping(lifecycle, store)
         self._gate = ingestion.gate
         readers = ReaderPool(readers=READERS, memory_limit_bytes=settings.memory_budget // 4 // READERS)
         self._on_close("readers", readers.close)
         self._start_door(
             ingestion,
             Reads(manifests=manifests, store=store, pool=readers),
-            Actions(manifests=manifests, ingestion=ingestion, shared=shared, store=store),
+            Actions(
+                manifests=manifests,
+                ingestion=ingestion,
+                lifecycle=DatasetLifecycle(manifests=manifests, lifecycle=lifecycle, fence=fence),
+                shared=shared,
+                store=store,
+            ),
         )
 
     def _build_workshop(self, ledger: Ledger, store: Store) -> Workshop:
@@ -191,6 +207,30 @@ class Service:
 
         threading.Thread(target=renew, name="lease", daemon=True).start()
         self._on_close("lease renewal", ended.set)
+
+    def _start_housekeeping(self, lifecycle: Lifecycle, store: Store) -> None:
+        """Do what is due at an interval. Servers need not take turns: each step is one guarded transaction."""
+        housekeeping = Housekeeping(
+            lifecycle=lifecycle,
+            store=store,
+            history_retention=self._settings.retention.timedelta,
+            ticket_lifetime=TICKET_LIFETIME,
+        )
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(HOUSEKEEPING_INTERVAL_S):
+                try:
+                    housekeeping.run()
+                except TimestoreError as exc:
+                    log.warning("housekeeping.put_off", error=str(exc))
+                except Exception:  # the top of a thread: it must be there for the next time
+                    log.exception("housekeeping.failed")
+
+        thread = threading.Thread(target=keep, name="housekeeping", daemon=True)
+        thread.start()
+        self._on_close("housekeeping", lambda: thread.join(HOUSEKEEPING_STOP_TIMEOUT_S))
+        self._on_close("housekeeping's end", ended.set)
 
     def _start_door(self, ingestion: Ingestion, reads: Reads, actions: Actions) -> None:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host

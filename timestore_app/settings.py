@@ -9,17 +9,27 @@ import ipaddress
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from timestore.durations import Duration
+from timestore.errors import TimestoreError
 from timestore_app.machine import available_memory_bytes, default_data_dir
 
 ENV_PREFIX = "TIMESTORE_"
 CLIENT_VARIABLES = ("TIMESTORE_URL",)  # no settings of the server
 GIB = 1 << 30
 MINIMUM_BUDGET = 256 << 20
+
+
+def _duration(value: object) -> object:
+    """Parse a duration as datasets spell theirs."""
+    try:
+        return Duration.parse(value) if isinstance(value, str) else value
+    except TimestoreError as exc:
+        raise ValueError(exc.message) from exc
 
 
 class Settings(BaseSettings):
@@ -62,6 +72,10 @@ class Settings(BaseSettings):
     )
     shutdown_grace_s: float = Field(30.0, ge=0, description="Seconds that running puts get to finish at shutdown.")
     lease_s: float = Field(30.0, ge=5, description="Seconds after which a silent server counts as gone.")
+    retention: Annotated[Duration, BeforeValidator(_duration)] = Field(
+        Duration.parse("7d"),
+        description="How long removed rows stay readable at older versions, and their files in storage: 7d, 12h, 30m.",
+    )
     duckdb_storage_version: str = Field(
         "v1.5.0", pattern=r"^v\d+\.\d+\.\d+$", description="Format of data files: what this DuckDB and later can open."
     )

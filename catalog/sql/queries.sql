@@ -64,6 +64,22 @@ JOIN dataset_heads h USING (dataset_id)
 JOIN schema_versions s USING (dataset_id, schema_version)
 WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
 
+-- name: find_incarnation
+-- A dataset as in find_dataset, by its incarnation; before that whether it is live still, and below which version what
+-- only older ones saw is deleted. Of one that was dropped long ago, nothing else is left.
+SELECT d.dropped_at IS NULL, h.purged_below,
+       d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
+       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema
+FROM datasets d
+LEFT JOIN dataset_heads h USING (dataset_id)
+LEFT JOIN schema_versions s USING (dataset_id, schema_version)
+WHERE d.incarnation = %(incarnation)s;
+
+-- name: read_purged_below
+-- Below which version what only older ones saw is deleted.
+SELECT purged_below FROM dataset_heads WHERE dataset_id = %(dataset_id)s;
+
 -- name: find_for_put
 -- A live dataset as in find_dataset, with what an idempotency key stands for in it: all that a put asks at first.
 SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
@@ -84,7 +100,7 @@ SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length,
 FROM datasets d
 JOIN dataset_heads h USING (dataset_id)
 JOIN schema_versions s USING (dataset_id, schema_version)
-WHERE d.dropped_at IS NULL AND d.name COLLATE "C" > %(after)s
+WHERE d.dropped_at IS NULL AND d.name COLLATE "C" > %(after)s AND starts_with(d.name, %(prefix)s)
 ORDER BY d.name COLLATE "C"
 LIMIT %(limit)s;
 
@@ -110,14 +126,16 @@ ORDER BY version DESC
 LIMIT %(limit)s;
 
 -- name: list_slices
--- A page of the slices visible at a version, by window, key, version.
+-- A page of the slices visible at a version, by window, key, version. The cursor is in or after the first window wanted.
 SELECT s.slice_id, s.holder_id, h.form, h.path, h.checksum, s.key, s.window_start, s.window_end, s.rows, s.bytes,
        s.min_ts_ns, s.max_ts_ns, s.added_version
 FROM slices s
 JOIN holders h USING (holder_id)
 WHERE s.dataset_id = %(dataset_id)s
   AND s.added_version <= %(version)s AND (s.removed_version IS NULL OR s.removed_version > %(version)s)
-  AND (%(key)s::jsonb = '{}' OR s.key::jsonb @> %(key)s::jsonb)
+  AND s.window_start < %(end)s
+  AND (%(keys)s::text[] IS NULL OR s.key = ANY (%(keys)s::text[]))
+  AND (%(keys)s::text[] IS NOT NULL OR %(parts)s = '{}' OR s.key::jsonb @> %(parts)s::jsonb)
   AND (%(start_ns)s::numeric IS NULL OR s.max_ts_ns >= %(start_ns)s)
   AND (%(end_ns)s::numeric IS NULL OR s.min_ts_ns < %(end_ns)s)
   AND (s.window_start, s.key, s.added_version, s.slice_id)
@@ -133,7 +151,9 @@ WITH partitions AS (
     FROM slices s
     WHERE s.dataset_id = %(dataset_id)s
       AND s.added_version <= %(version)s AND (s.removed_version IS NULL OR s.removed_version > %(version)s)
-      AND (%(key)s::jsonb = '{}' OR s.key::jsonb @> %(key)s::jsonb)
+      AND s.window_start >= %(first_window)s AND s.window_start < %(end)s
+      AND (%(keys)s::text[] IS NULL OR s.key = ANY (%(keys)s::text[]))
+      AND (%(keys)s::text[] IS NOT NULL OR %(parts)s = '{}' OR s.key::jsonb @> %(parts)s::jsonb)
       AND (%(start_ns)s::numeric IS NULL OR s.max_ts_ns >= %(start_ns)s)
       AND (%(end_ns)s::numeric IS NULL OR s.min_ts_ns < %(end_ns)s)
     GROUP BY s.window_start, s.key),
@@ -153,7 +173,68 @@ ORDER BY part;
 -- Totals over the whole catalog.
 SELECT (SELECT count(*) FROM datasets WHERE dropped_at IS NULL),
        (SELECT count(*) FROM appends WHERE state = 'committed'),
-       (SELECT count(*) FROM intents);
+       (SELECT count(*) FROM intents),
+       (SELECT count(*) FROM condemned_files);
+
+-- name: abandon_key
+-- Fence an idempotency key: see the function.
+SELECT abandon_key(%(known_migration)s, %(incarnation)s, %(idempotency_key)s);
+
+-- name: expire_windows
+-- Remove the windows past a dataset's retention: see the function.
+SELECT expire_windows(%(known_migration)s, %(incarnation)s);
+
+-- name: drop_dataset
+-- Drop a dataset: see the function.
+SELECT drop_dataset(%(known_migration)s, %(incarnation)s);
+
+-- name: set_retention
+-- Change how long a live dataset keeps windows.
+UPDATE datasets SET retention = %(retention)s
+WHERE incarnation = %(incarnation)s AND dropped_at IS NULL
+RETURNING dataset_id;
+
+-- name: list_expirable
+-- Datasets that have windows past their retention.
+SELECT d.incarnation FROM datasets d
+WHERE d.dropped_at IS NULL AND d.retention IS NOT NULL AND EXISTS (
+    SELECT FROM slices s
+    WHERE s.dataset_id = d.dataset_id AND s.removed_version IS NULL
+      AND s.window_start < clock_timestamp() - d.retention::interval
+      AND s.window_end <= clock_timestamp() - d.retention::interval);
+
+-- name: list_purgeable
+-- Datasets that have something that only old versions see, and dropped ones of which anything is left.
+SELECT d.dataset_id FROM datasets d JOIN dataset_heads h USING (dataset_id)
+WHERE d.dropped_at IS NOT NULL OR h.floor_raised_at IS NOT NULL
+   OR EXISTS (SELECT FROM slices s WHERE s.dataset_id = d.dataset_id AND s.removed_version IS NOT NULL);
+
+-- name: raise_history_floor
+-- Let go of versions that were current longer ago than the retention of history, as far as something only they see can be
+-- deleted then: a dataset of which nothing was ever removed keeps its whole history.
+UPDATE dataset_heads h SET history_floor = gone.version, floor_raised_at = clock_timestamp()
+FROM (SELECT max(s.removed_version) AS version FROM slices s
+      WHERE s.dataset_id = %(dataset_id)s AND s.removed_version <= (
+          SELECT max(v.version) FROM versions v
+          WHERE v.dataset_id = %(dataset_id)s AND v.committed_at <= clock_timestamp() - %(retention)s::interval)) gone
+WHERE h.dataset_id = %(dataset_id)s AND h.floor_raised_at IS NULL AND gone.version > h.history_floor
+RETURNING h.history_floor;
+
+-- name: purge_history
+-- Delete what only versions below the history floor saw: see the function.
+SELECT purge_history(
+    %(known_migration)s, %(dataset_id)s, %(ticket_lifetime)s::interval, %(retention)s::interval, %(limit)s);
+
+-- name: list_condemned_files
+-- A page of the files whose bytes are to be deleted.
+SELECT holder_id, path FROM condemned_files
+WHERE storage = %(storage)s AND holder_id > %(after)s
+ORDER BY holder_id
+LIMIT %(limit)s;
+
+-- name: forget_condemned_files
+-- Forget files whose bytes are deleted.
+DELETE FROM condemned_files WHERE holder_id = ANY (%(holder_ids)s);
 
 -- name: find_catalog
 -- Whether a schema has a catalog.

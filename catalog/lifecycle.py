@@ -1,0 +1,123 @@
+"""How things end in the catalog: abandoned keys, expired windows, dropped datasets, history, condemned files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from catalog.connections import Connections
+from catalog.migrate import newest_migration
+from catalog.records import DEFAULT_STORAGE
+from timestore.datasets import Dataset
+from timestore.durations import Duration
+from timestore.errors import error
+from timestore.receipt import Receipt
+
+PURGE_LIMIT = 500  # slices, or appends, in one transaction
+CONDEMNED_PAGE = 500
+BEFORE_ALL_FILES = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """What one run of a dataset's retention removed."""
+
+    version: int  # the one without it; the newest if there was nothing
+    before: datetime | None  # windows that end by then are gone; None for a dataset that keeps everything
+    slices: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """The last version of a dataset."""
+
+    version: int
+    dropped_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondemnedFile:
+    """A file of no version any more, whose bytes are to be deleted."""
+
+    holder_id: UUID
+    path: str
+
+
+class Lifecycle:
+    """Ends things, each by one transaction of the catalog. Thread safe; every call may be repeated.
+
+    Methods that take a dataset raise ``dataset_not_found`` when it was dropped meanwhile. Every method raises
+    ``catalog_unavailable`` when Postgres does not answer in time, and ``fenced`` when the catalog is newer.
+    """
+
+    def __init__(self, *, connections: Connections) -> None:
+        self._connections = connections
+        self._known_migration = newest_migration()
+
+    def abandon(self, dataset: Dataset, idempotency_key: str) -> Receipt | None:
+        """Fence an idempotency key for ever; return the receipt instead if an append with it has committed."""
+        receipt = self._call("abandon_key", incarnation=dataset.spec.incarnation, idempotency_key=idempotency_key)
+        return Receipt.from_json(receipt) if receipt is not None else None
+
+    def expire(self, incarnation: UUID) -> Expiry:
+        """Remove the windows past a dataset's retention, as one version."""
+        fields = self._call("expire_windows", incarnation=incarnation)
+        before = datetime.fromisoformat(fields["before"]) if fields["before"] is not None else None
+        removed = {name: int(fields[name]) for name in ("version", "slices", "rows", "bytes")}
+        return Expiry(before=before, **removed)
+
+    def drop(self, dataset: Dataset) -> Dropped:
+        """Drop a dataset: no version of it can be read any more, and its name is free."""
+        fields = self._call("drop_dataset", incarnation=dataset.spec.incarnation)
+        return Dropped(version=int(fields["version"]), dropped_at=datetime.fromisoformat(fields["dropped_at"]))
+
+    def set_retention(self, dataset: Dataset, retention: Duration | None) -> None:
+        """Change how long a dataset keeps windows after their end; None for ever."""
+        parameters: dict[str, object] = {
+            "incarnation": dataset.spec.incarnation,
+            "retention": retention.text if retention else None,
+        }
+        if not self._connections.write("set_retention", parameters):
+            raise error("dataset_not_found", f"the dataset {dataset.spec.name!r} was dropped meanwhile")
+
+    def expirable(self) -> list[UUID]:
+        """Return the incarnations of datasets that have windows past their retention."""
+        return [incarnation for (incarnation,) in self._connections.write("list_expirable")]
+
+    def purge(self, *, retention: timedelta, ticket_lifetime: timedelta) -> int:
+        """Cut off history older than ``retention`` and delete what only that saw; return how many rows went.
+
+        First the floor rises; deleting begins one ticket lifetime later, in another call. Files that no version has any
+        more are condemned: see ``condemned_files``.
+        """
+        deleted = 0
+        for (dataset_id,) in self._connections.write("list_purgeable"):
+            self._connections.write("raise_history_floor", {"dataset_id": dataset_id, "retention": retention})
+            while count := self._call(
+                "purge_history",
+                dataset_id=dataset_id,
+                retention=retention,
+                ticket_lifetime=ticket_lifetime,
+                limit=PURGE_LIMIT,
+            ):
+                deleted += count
+        return deleted
+
+    def condemned_files(self, *, after: UUID = BEFORE_ALL_FILES) -> list[CondemnedFile]:
+        """Return a page of the files whose bytes are to be deleted, by id."""
+        parameters: dict[str, object] = {"storage": DEFAULT_STORAGE, "after": after, "limit": CONDEMNED_PAGE}
+        rows = self._connections.write("list_condemned_files", parameters)
+        return [CondemnedFile(holder_id=holder_id, path=path) for holder_id, path in rows]
+
+    def forget_files(self, files: Sequence[CondemnedFile]) -> None:
+        """Forget condemned files whose bytes are deleted."""
+        self._connections.write("forget_condemned_files", {"holder_ids": [file.holder_id for file in files]})
+
+    def _call(self, function: str, **parameters: object) -> Any:
+        [(answer,)] = self._connections.write(function, {"known_migration": self._known_migration, **parameters})
+        return answer
