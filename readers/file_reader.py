@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ BATCH_ROWS = 65_536
 BATCH_BYTES = 8 << 20  # about; wide rows come in fewer to a batch
 ACQUIRE_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1.0
+IDLE_TIMEOUT_S = 30.0
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,31 +118,101 @@ class FileReader:
         return self._connection
 
 
-class ReaderPool:
-    """Lends readers; how many there are bounds the memory that all reads together take. Thread safe."""
+class LentReader:
+    """A reader lent to one stream, which loses it if it takes nothing for long and another stream needs it."""
 
-    def __init__(self, *, readers: int, memory_limit_bytes: int) -> None:
+    def __init__(self, reader: FileReader) -> None:
+        self.reader = reader
+        self.is_revoked = False
+        self._lock = threading.Lock()  # held while a batch is being read
+        self._batches: Generator[pa.RecordBatch, None, None] | None = None
+        self._idle_since = time.monotonic()
+
+    def stream(self, batches: Generator[pa.RecordBatch, None, None]) -> Iterator[pa.RecordBatch]:
+        """Yield what a generator over this reader yields; raises ``deadline_exceeded`` once the reader is revoked."""
+        self._batches = batches
+        while True:
+            with self._lock:
+                if self.is_revoked:
+                    raise error(
+                        "deadline_exceeded",
+                        "the client took nothing from this stream for too long, and other reads needed its place; use "
+                        "the ticket again",
+                    )
+                batch = next(batches, None)
+                self._idle_since = time.monotonic()
+            if batch is None:
+                return
+            yield batch
+
+    def revoke(self, *, idle_s: float) -> bool:
+        """Take the reader away if its stream has taken nothing for so long; return whether it was taken."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self.is_revoked or self._batches is None or time.monotonic() - self._idle_since < idle_s:
+                return False
+            self.is_revoked = True
+            self._batches.close()  # frees what the query holds; the generator rests, for the lock is ours
+            return True
+        finally:
+            self._lock.release()
+
+
+class ReaderPool:
+    """Lends readers; how many there are bounds the memory that all reads together take. Thread safe.
+
+    gRPC blocks the thread of a stream whose client takes nothing, for ever if need be: it must not keep a reader that
+    others wait for. So those who wait revoke what has been idle for ``idle_timeout_s``.
+    """
+
+    def __init__(self, *, readers: int, memory_limit_bytes: int, idle_timeout_s: float = IDLE_TIMEOUT_S) -> None:
         self._size = readers
+        self._idle_timeout_s = idle_timeout_s
         self._idle: queue.LifoQueue[FileReader] = queue.LifoQueue()
+        self._lock = threading.Lock()
+        self._lent: set[LentReader] = set()
         for _ in range(readers):
             self._idle.put(FileReader(memory_limit_bytes=memory_limit_bytes))
 
     @contextmanager
-    def reader(self) -> Iterator[FileReader]:
+    def reader(self) -> Iterator[LentReader]:
         """Lend a reader; raises ``overloaded`` if none becomes free in time."""
+        lent = LentReader(self._acquire())
+        with self._lock:
+            self._lent.add(lent)
         try:
-            reader = self._idle.get(timeout=ACQUIRE_TIMEOUT_S)
-        except queue.Empty:
-            raise error(
-                "overloaded",
-                f"{self._size} reads are running, and no more may; try again shortly",
-                details={"limit": self._size},
-                retry_after_s=RETRY_AFTER_S,
-            ) from None
-        try:
-            yield reader
+            yield lent
         finally:
-            self._idle.put(reader)
+            with self._lock:
+                is_ours = lent in self._lent
+                self._lent.discard(lent)
+            if is_ours:
+                self._idle.put(lent.reader)
+
+    def _acquire(self) -> FileReader:
+        deadline = time.monotonic() + ACQUIRE_TIMEOUT_S
+        while True:
+            try:
+                return self._idle.get(timeout=POLL_S)
+            except queue.Empty:
+                self._revoke_one()
+            if time.monotonic() >= deadline:
+                raise error(
+                    "overloaded",
+                    f"{self._size} reads are running, and no more may; try again shortly",
+                    details={"limit": self._size},
+                    retry_after_s=RETRY_AFTER_S,
+                )
+
+    def _revoke_one(self) -> None:
+        """Free a reader whose stream is stalled, if there is one."""
+        with self._lock:
+            for lent in self._lent:
+                if lent.revoke(idle_s=self._idle_timeout_s):
+                    self._lent.discard(lent)
+                    self._idle.put(lent.reader)
+                    return
 
     def close(self) -> None:
         """Close every reader that is not lent."""

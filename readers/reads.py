@@ -105,9 +105,12 @@ class Reads:
         slices = self._manifests.all_slices(
             dataset, ticket.version, ticket.selection, first=ticket.first, last=ticket.last
         )
-        with self._pool.reader() as reader:
-            for item in slices:
-                yield from self._slice_batches(reader, item, dataset.spec.timestamp_column, ticket.selection, schema)
+        with self._pool.reader() as lent:
+            column, selection = dataset.spec.timestamp_column, ticket.selection
+            batches = (
+                batch for item in slices for batch in self._slice_batches(lent.reader, item, column, selection, schema)
+            )
+            yield from lent.stream(batches)
 
     def _slice_batches(
         self, reader: FileReader, item: VisibleSlice, timestamp_column: str, selection: Selection, schema: pa.Schema

@@ -127,22 +127,24 @@ LIMIT %(limit)s;
 
 -- name: list_slices
 -- A page of the slices visible at a version, by window, key, version. The cursor is in or after the first window wanted.
+WITH page AS (
+    SELECT * FROM slices s
+    WHERE s.dataset_id = %(dataset_id)s
+      AND s.added_version <= %(version)s AND (s.removed_version IS NULL OR s.removed_version > %(version)s)
+      AND s.window_start < %(end)s
+      AND (%(keys)s::text[] IS NULL OR s.key = ANY (%(keys)s::text[]))
+      AND (%(keys)s::text[] IS NOT NULL OR %(parts)s = '{}' OR s.key::jsonb @> %(parts)s::jsonb)
+      AND (%(start_ns)s::numeric IS NULL OR s.max_ts_ns >= %(start_ns)s)
+      AND (%(end_ns)s::numeric IS NULL OR s.min_ts_ns < %(end_ns)s)
+      AND (s.window_start, s.key, s.added_version, s.slice_id)
+          > (%(after_window)s, %(after_key)s, %(after_version)s::bigint, %(after_slice)s::bigint)
+      AND (%(last_window)s::timestamptz IS NULL OR (s.window_start, s.key) <= (%(last_window)s, %(last_key)s))
+    ORDER BY s.window_start, s.key, s.added_version, s.slice_id
+    LIMIT %(limit)s)
 SELECT s.slice_id, s.holder_id, h.form, h.path, h.checksum, s.key, s.window_start, s.window_end, s.rows, s.bytes,
        s.min_ts_ns, s.max_ts_ns, s.added_version
-FROM slices s
-JOIN holders h USING (holder_id)
-WHERE s.dataset_id = %(dataset_id)s
-  AND s.added_version <= %(version)s AND (s.removed_version IS NULL OR s.removed_version > %(version)s)
-  AND s.window_start < %(end)s
-  AND (%(keys)s::text[] IS NULL OR s.key = ANY (%(keys)s::text[]))
-  AND (%(keys)s::text[] IS NOT NULL OR %(parts)s = '{}' OR s.key::jsonb @> %(parts)s::jsonb)
-  AND (%(start_ns)s::numeric IS NULL OR s.max_ts_ns >= %(start_ns)s)
-  AND (%(end_ns)s::numeric IS NULL OR s.min_ts_ns < %(end_ns)s)
-  AND (s.window_start, s.key, s.added_version, s.slice_id)
-      > (%(after_window)s, %(after_key)s, %(after_version)s::bigint, %(after_slice)s::bigint)
-  AND (%(last_window)s::timestamptz IS NULL OR (s.window_start, s.key) <= (%(last_window)s, %(last_key)s))
-ORDER BY s.window_start, s.key, s.added_version, s.slice_id
-LIMIT %(limit)s;
+FROM page s JOIN holders h USING (holder_id)
+ORDER BY s.window_start, s.key, s.added_version, s.slice_id;
 
 -- name: group_partitions
 -- The partitions visible at a version, cut into at most %(groups)s runs of neighbours.
@@ -157,15 +159,15 @@ WITH partitions AS (
       AND (%(start_ns)s::numeric IS NULL OR s.max_ts_ns >= %(start_ns)s)
       AND (%(end_ns)s::numeric IS NULL OR s.min_ts_ns < %(end_ns)s)
     GROUP BY s.window_start, s.key),
-grouped AS (
-    SELECT *, ntile(%(groups)s) OVER (ORDER BY window_start, key) AS part FROM partitions)
-SELECT part,
-       (array_agg(window_start ORDER BY window_start, key))[1],
-       (array_agg(key ORDER BY window_start, key))[1],
-       (array_agg(window_start ORDER BY window_start DESC, key DESC))[1],
-       (array_agg(key ORDER BY window_start DESC, key DESC))[1],
+numbered AS (
+    SELECT *, ntile(%(groups)s) OVER (ORDER BY window_start, key) AS part FROM partitions),
+edges AS (
+    SELECT *, lag(part) OVER neighbours IS DISTINCT FROM part AS is_first,
+           lead(part) OVER neighbours IS DISTINCT FROM part AS is_last
+    FROM numbered WINDOW neighbours AS (ORDER BY window_start, key))
+SELECT part, min(window_start), min(key) FILTER (WHERE is_first), max(window_start), max(key) FILTER (WHERE is_last),
        sum(rows)::bigint, sum(bytes)::bigint
-FROM grouped
+FROM edges
 GROUP BY part
 ORDER BY part;
 
