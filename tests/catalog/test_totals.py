@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from catalog.connections import Connections
+from catalog.lifecycle import Lifecycle
 from catalog.migrate import known_migrations, migrate
 from catalog.records import NewAppend, Outcome
-from tests.fixtures.catalog_rows import commit, creation, new_append, new_slice, next_plan, open_ledger
+from tests.fixtures.catalog_rows import commit, creation, new_append, new_slice, next_plan, open_ledger, today
 from timestore.datasets import Limits, Totals
 from timestore.identifiers import uuid7
 
-_APPENDS = st.lists(
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(1, 9)), max_size=4),
-    min_size=1,
-    max_size=5,
-)
+EXPIRE = "expire"
+_SLICES = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4), st.integers(1, 9)), max_size=4)
+_STEPS = st.lists(st.one_of(st.just(EXPIRE), st.lists(_SLICES, min_size=1, max_size=5)), max_size=5)
 
 
 def _counted(dsn: str, schema: str, name: str) -> Totals:
@@ -38,29 +37,34 @@ def _counted(dsn: str, schema: str, name: str) -> Totals:
     return Totals(slices=slices, rows=rows, bytes=size, partitions=partitions)
 
 
-def _append(slices: Sequence[tuple[str, int, int]]) -> NewAppend:
-    return new_append([new_slice(site, day, rows=rows, size=rows * 100) for site, day, rows in slices])
+def _append(slices: Sequence[tuple[str, int, int]], first_day: int = 0) -> NewAppend:
+    return new_append([new_slice(site, first_day + day, rows=rows, size=rows * 100) for site, day, rows in slices])
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(groups=st.lists(_APPENDS, max_size=4))
+@given(steps=_STEPS)
 def test_totals_equal_the_sums(
-    groups: list[list[list[tuple[str, int, int]]]], connections: Connections, postgres_dsn: str, catalog_schema: str
+    steps: list[str | list[list[tuple[str, int, int]]]],
+    connections: Connections,
+    postgres_dsn: str,
+    catalog_schema: str,
 ) -> None:
-    """Whatever is appended, together or one after the other: the totals of a dataset are those of its slices."""
-    ledger = open_ledger(connections)
+    """Whatever is appended, together or one by one, and expires: totals of a dataset are those of its slices."""
+    ledger, lifecycle = open_ledger(connections), Lifecycle(connections=connections)
     name = f"d{uuid7()}"
-    commit(ledger, creation(name), [])
-    for group in groups:
+    commit(ledger, creation(name, retention="2d"), [])
+    for step in steps:
         dataset = ledger.find_dataset(name)
         assert dataset is not None
-        commit(ledger, next_plan(dataset), [_append(slices) for slices in group])
+        if isinstance(step, str):
+            lifecycle.expire(dataset.spec.incarnation)
+        else:  # the first days are past retention, the last are not
+            commit(ledger, next_plan(dataset), [_append(slices, today() - 4) for slices in step])
 
     dataset = ledger.find_dataset(name)
 
     assert dataset is not None
     assert dataset.totals == _counted(postgres_dsn, catalog_schema, name)
-    assert dataset.totals.rows == sum(rows for group in groups for slices in group for _, _, rows in slices)
 
 
 def test_totals_of_a_catalog_from_before(postgres_dsn: str, catalog_schema: str) -> None:
