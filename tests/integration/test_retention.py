@@ -23,7 +23,8 @@ from tests.fixtures.catalog_rows import today
 from tests.fixtures.data import cpu_table
 from tests.fixtures.files import manifest_paths, published_files
 from tests.fixtures.raw_put import typed
-from timestore.errors import InvalidInputError, NotFoundError, error
+from tests.fixtures.server import StartService, wait_until
+from timestore.errors import InvalidInputError, NotFoundError, RetryableError, error
 from timestore.reading import ReadDescriptor
 from writers.housekeeping import Housekeeping
 
@@ -278,3 +279,34 @@ def test_many_servers_keep_house_at_once(client: timestore.Client, keep_house: K
 
     assert [entry["kind"] for entry in client.history("cpu")].count("expire") == 1
     assert published_files(tmp_path / "data") == manifest_paths(client, "cpu")
+
+
+def test_servers_keep_house_on_their_own(start_service: StartService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to ask: a server expires windows at an interval, again and again."""
+    monkeypatch.setattr("timestore_app.service.HOUSEKEEPING_INTERVAL_S", 0.05)
+    with timestore.connect(start_service().url) as client:
+        client.append("cpu", OLD, create={"retention": "30d"})
+        wait_until(lambda: client.describe("cpu")["rows"] == 0)
+
+        client.append("cpu", OLD, idempotency_key="late")
+        wait_until(lambda: client.describe("cpu")["rows"] == 0)
+
+        assert [entry["kind"] for entry in client.history("cpu")] == ["expire", "append"] * 2
+
+
+def test_server_with_a_foreign_storage_ends_nothing(start_service: StartService, tmp_path: Path) -> None:
+    """A server whose storage is not its catalog's neither abandons, expires nor drops."""
+    with timestore.connect(start_service().url) as client:
+        client.append("cpu", OLD, create={"retention": "30d"})
+    foreign = start_service(storage_url=str(tmp_path / "elsewhere")).url
+    bodies: dict[str, dict[str, Any]] = {
+        "abandon": {"idempotency_key": "a"},
+        "expire": {},
+        "set_retention": {"retention": None},
+        "drop_dataset": {"confirm": "cpu"},
+    }
+
+    for name, body in bodies.items():
+        with pytest.raises(RetryableError) as caught:
+            act_one(foreign, name, dataset="cpu", **body)
+        assert caught.value.kind == "fenced"
