@@ -10,7 +10,7 @@ import pyarrow as pa
 from catalog.ledger import Ledger
 from catalog.records import CommitPlan, KnownAppend
 from timestore.datasets import DEFAULT_WINDOW, Bounds, CreateOptions, Dataset, DatasetSpec, Evolution, Order
-from timestore.descriptor import PutDescriptor
+from timestore.descriptor import PutDescriptor, Target
 from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
 from timestore.windows import WindowLength
@@ -37,7 +37,8 @@ class Planner:
         """Look up dataset and idempotency key, and check the put's schema against the dataset's.
 
         The idempotency key comes first, so that a retry works after the schema has moved on. Raises
-        ``idempotency_abandoned``, ``dataset_exists``, ``name_invalid``, ``schema_mismatch`` or ``type_unsupported``.
+        ``idempotency_abandoned``, ``dataset_exists``, ``dataset_not_found``, ``name_invalid``, ``schema_mismatch`` or
+        ``type_unsupported``.
         """
         dataset, known = self._ledger.find_for_put(descriptor.dataset, idempotency_key)
         if dataset is None:
@@ -45,15 +46,17 @@ class Planner:
         _check_spelling(dataset, descriptor.dataset)
         if known is not None:
             return PutPlan(spec=dataset.spec, commit=None, schema_version=dataset.schema_version, known=known)
+        _check_new(descriptor)
         if descriptor.create is not None:
             check_agreement(dataset.spec, descriptor.create)
         commit = _plan_append(dataset, schema, descriptor.key)
         return PutPlan(spec=dataset.spec, commit=commit, schema_version=dataset.schema_version, known=None)
 
-    def plan_again(self, spec: DatasetSpec, schema: pa.Schema, key: PartitionKey) -> CommitPlan:
+    def plan_again(self, spec: DatasetSpec, schema: pa.Schema, descriptor: PutDescriptor) -> CommitPlan:
         """Plan the commit of rows that were routed by ``spec`` with the dataset as it is now.
 
-        Raises ``fenced`` if they would have been routed otherwise, ``schema_mismatch`` if they do not fit any more.
+        Raises ``fenced`` if they would have been routed otherwise, ``schema_mismatch`` if they do not fit any more, and
+        ``dataset_exists`` if the put was to create the dataset and another one was quicker.
         """
         dataset = self._ledger.find_dataset(spec.name)
         if dataset is None or not _same_routing(spec, dataset.spec):
@@ -62,7 +65,8 @@ class Planner:
                 f"the dataset {spec.name!r} was created, dropped or changed meanwhile; send this again",
                 details={"dataset": spec.name},
             )
-        return _plan_append(dataset, schema, key)
+        _check_new(descriptor)
+        return _plan_append(dataset, schema, descriptor.key)
 
 
 def new_spec(name: str, options: CreateOptions, schema: pa.Schema) -> DatasetSpec:
@@ -89,6 +93,12 @@ def check_agreement(spec: DatasetSpec, options: CreateOptions) -> None:
 
 
 def _plan_creation(descriptor: PutDescriptor, schema: pa.Schema) -> PutPlan:
+    if descriptor.target is Target.EXISTING:
+        raise error(
+            "dataset_not_found",
+            f"there is no dataset named {descriptor.dataset!r} to append to; use mode create_append, or create_dataset",
+            details={"dataset": descriptor.dataset},
+        )
     check_schema(schema, descriptor.key)
     spec = new_spec(descriptor.dataset, descriptor.create or CreateOptions(), schema)
     commit = CommitPlan(spec=spec, create=True, schema_version=0, new_schema=schema, key_names=descriptor.key.names)
@@ -108,6 +118,16 @@ def _plan_append(dataset: Dataset, schema: pa.Schema, key: PartitionKey) -> Comm
         new_schema=merged if merged is not dataset.schema else None,
         key_names=key.names,
     )
+
+
+def _check_new(descriptor: PutDescriptor) -> None:
+    """Refuse a put that was to create its dataset, which is there."""
+    if descriptor.target is Target.NEW:
+        raise error(
+            "dataset_exists",
+            f"the dataset {descriptor.dataset!r} exists; use mode append or create_append to add rows to it",
+            details={"dataset": descriptor.dataset},
+        )
 
 
 def _check_spelling(dataset: Dataset, name: str) -> None:
