@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-# Errors travel in trailers, of which clients take 8 KiB: tried, a longer one loses its kind and its details. A message is
-# in there three times, once with each byte that is not plain ASCII spelled as three: up to 5.7 bytes for each of its own.
+# Errors travel in trailers, of which clients take 8 KiB: tried, a longer one loses its kind and its details. A message
+# is there three times, once with each byte that is not plain ASCII spelled as three: up to 5.7 bytes for each of its own.
 MAX_MESSAGE_BYTES = 1000
 MAX_DETAIL_BYTES = 300
 MAX_DETAILS_BYTES = 1200  # of all values together

@@ -154,7 +154,7 @@ def test_sql_is_refused_as_unsupported(server_url: str, rpc: str) -> None:
 
 
 def test_get_schema_tells_the_kind_and_no_traceback(server_url: str) -> None:
-    """No error of `get_schema` is translated by pyarrow: kind and message arrive as text, and nothing of our code does."""
+    """Pyarrow translates no error of `get_schema`: kind and message arrive as text, nothing of our code does."""
     for command, kind in ((QUERY, "unsupported"), (b"x", "descriptor_invalid"), (ABSENT, "dataset_not_found")):
         with flight.FlightClient(server_url) as raw, pytest.raises(pa.ArrowException) as caught:
             raw.get_schema(flight.FlightDescriptor.for_command(command))
