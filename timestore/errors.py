@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 # Errors travel in trailers, of which clients take 8 KiB: tried, a longer one loses its kind and its details. A message
-# is there three times, once with each byte that is not plain ASCII spelled as three: up to 5.7 bytes for each of its own.
+# is in there three times, once with each byte that is not plain ASCII spelled as three: up to 5.7 bytes for each byte.
 MAX_MESSAGE_BYTES = 1000
 MAX_DETAIL_BYTES = 300
-MAX_DETAILS_BYTES = 1200  # of all values together
 
 
 class GrpcCode(IntEnum):
@@ -56,7 +55,7 @@ class TimestoreError(Exception):
         self.message = _bounded(message, MAX_MESSAGE_BYTES)
         super().__init__(self.message)
         self.kind = kind
-        self.details = _bounded_details(details or {})
+        self.details = {name: _bounded(str(value), MAX_DETAIL_BYTES) for name, value in (details or {}).items()}
         self.retry_after_s = retry_after_s
         self.idempotency_key: str | None = None
 
@@ -102,17 +101,7 @@ def _bounded(text: str, limit: int) -> str:
     encoded = text.encode("utf-8", "backslashreplace")
     if len(encoded) <= limit:
         return encoded.decode()
-    return encoded[: max(limit - 3, 0)].decode("utf-8", "ignore") + "..."
-
-
-def _bounded_details(details: Mapping[str, object]) -> dict[str, str]:
-    """Cut the values so that all of them can travel; the last ones lose first."""
-    bounded: dict[str, str] = {}
-    room = MAX_DETAILS_BYTES
-    for name, value in details.items():
-        bounded[name] = _bounded(str(value), min(MAX_DETAIL_BYTES, room))
-        room -= len(bounded[name].encode())
-    return bounded
+    return encoded[: limit - 3].decode("utf-8", "ignore") + "..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
