@@ -112,7 +112,7 @@ class Actions:
 
     def _create_dataset(self, fields: JsonObject) -> Results:
         name = parse_dataset_name(fields.required_text("dataset"))
-        schema = _decode_schema(fields.required_text("schema"))
+        schema = decode_schema(fields.required_text("schema"))
         options = CreateOptions.from_json(fields)
         fields.finish()
         dataset, created = self._ingestion.create_dataset(name, options, schema)
@@ -275,7 +275,8 @@ def _history_item(entry: HistoryEntry) -> dict[str, Any]:
     }
 
 
-def _decode_schema(text: str) -> pa.Schema:
+def decode_schema(text: str) -> pa.Schema:
+    """Read the base64 of an Arrow IPC schema message; raises ``descriptor_invalid``."""
     try:
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
     except (ValueError, OSError, pa.ArrowException) as exc:

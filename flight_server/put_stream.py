@@ -131,7 +131,7 @@ def _take_batches(put: PutStream, reader: flight.MetadataRecordBatchReader, answ
         if marker_rows is not None:
             raise error("end_missing", "a message came after the end marker; send the marker last")
         if chunk.data is None:
-            marker_rows = _marker_rows(chunk.app_metadata)
+            marker_rows = parse_end_marker(chunk.app_metadata)
             continue
         put.add(chunk.data)
         answers.progress(put)
@@ -149,7 +149,7 @@ def _chunks(put: PutStream, reader: flight.MetadataRecordBatchReader) -> Iterato
         yield chunk
 
 
-def _marker_rows(metadata: pa.Buffer | None) -> int:
+def parse_end_marker(metadata: pa.Buffer | None) -> int:
     """Read the end marker ``{"end": true, "rows": n}``; raises ``descriptor_invalid``."""
     fields = JsonObject.parse(metadata.to_pybytes() if metadata is not None else b"", what="end marker")
     ended, rows = fields.flag("end"), fields.integer("rows")

@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 from timestore.errors import TimestoreError, error
 
 DOMAIN = "timestore"
+MAX_RETRY_AFTER_S = 86_400.0  # a server that asks for longer waits is broken, or not ours
 MAX_DETAILS_BYTES = 1200  # see timestore.errors for what errors travel in
 
 
@@ -48,7 +49,8 @@ def decode_status(extra_info: bytes) -> TimestoreError | None:
             if detail.type_url.endswith("/google.rpc.ErrorInfo"):
                 reason = ErrorInfo.FromString(detail.value)
             elif detail.type_url.endswith("/google.rpc.RetryInfo"):
-                retry_after_s = RetryInfo.FromString(detail.value).retry_delay.ToMilliseconds() / 1000
+                delay_ms = RetryInfo.FromString(detail.value).retry_delay.ToMilliseconds()
+                retry_after_s = min(max(delay_ms, 0) / 1000, MAX_RETRY_AFTER_S)
     except DecodeError:
         return None
     if reason is None or reason.domain != DOMAIN:
