@@ -17,7 +17,7 @@ from timestore import __version__
 from timestore.datasets import CreateOptions, Dataset
 from timestore.descriptor import PROTOCOL_VERSION
 from timestore.errors import TimestoreError, error
-from timestore.json_object import JsonObject, canonical_json
+from timestore.json_object import JsonObject, canonical_json, parse_int64
 from timestore.names import parse_dataset_name, parse_idempotency_key
 from timestore.reading import AsOf, Selection
 from timestore.windows import format_instant, to_datetime
@@ -231,7 +231,7 @@ def _cursor(fields: JsonObject, *, default: list[str]) -> list[str]:
 
 def _integer(text: str) -> int:
     try:
-        return int(text)
+        return parse_int64(text)
     except ValueError as exc:
         raise error("descriptor_invalid", f"{text[:40]!a} is not a number") from exc
 

@@ -171,7 +171,11 @@ class Ticket:
 
 
 def _uuid(text: str) -> UUID:
+    """Read a UUID in the one spelling that tickets have."""
     try:
-        return UUID(text)
+        parsed = UUID(text)
+        if str(parsed) != text:
+            raise ValueError("another spelling")
     except ValueError as exc:
-        raise error("descriptor_invalid", f"{text[:60]!a} is not a UUID") from exc
+        raise error("descriptor_invalid", f"{text[:60]!a} is not a UUID as tickets spell it") from exc
+    return parsed

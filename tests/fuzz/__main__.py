@@ -68,9 +68,8 @@ def _plant(target: str, corpus: Path) -> None:
 
 
 def _words(target: str) -> set[bytes]:
-    """Quote the texts of the inputs as a dictionary of libFuzzer's: it would hardly guess the name of a field."""
-    texts = {text for data in SEEDS[target] for text in re.findall(rb'"([\w-]+)"', data)}
-    return {b'"\\"%b\\""' % text for text in texts}
+    """Quote the words of the inputs as a dictionary of libFuzzer's: it would hardly guess the name of a field."""
+    return {b'"%b"' % word for data in SEEDS[target] for word in re.findall(rb"[A-Za-z][\w./-]+", data)}
 
 
 def fuzz_properties(*, deadline: float) -> bool:
