@@ -80,7 +80,8 @@ def fuzz_properties(*, deadline: float) -> bool:
         try:
             code = tests.wait(timeout=left_s)
         except subprocess.TimeoutExpired:
-            tests.send_signal(signal.SIGINT)  # the time is over, and what was tried so far found nothing
+            sys.stderr.write("\nThe time is over: interrupting the tests\n")
+            tests.send_signal(signal.SIGINT)
             code = tests.wait(timeout=STOP_S)
             return code in (0, PYTEST_INTERRUPTED)
         if code != 0:
