@@ -10,6 +10,7 @@ import adbc_driver_manager
 import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
+from adbc_driver_flightsql import DatabaseOptions
 
 import timestore
 from tests.fixtures.data import cpu_table
@@ -184,3 +185,35 @@ def test_a_cancelled_ingest_stores_nothing(client: timestore.Client, server_url:
         put.writer.close()
     wait_until(lambda: client.stats()["running_puts"] == 0)
     assert client.datasets() == []
+
+
+def test_a_reader_that_fails_stores_nothing(client: timestore.Client, server_url: str) -> None:
+    """When what the driver reads from fails half way, it never ends its stream; closing the connection cancels it."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from SENT.to_batches()
+        raise KeyError("the caller's own")
+
+    reader = pa.RecordBatchReader.from_batches(SENT.schema, batches())
+    with flight_sql.connect(server_url.replace("grpc://", "grpc+tcp://"), autocommit=True) as adbc:
+        with adbc.cursor() as cursor, pytest.raises(adbc_driver_manager.Error, match="the caller's own"):
+            cursor.adbc_ingest("cpu", reader, mode="create_append")
+        assert client.datasets() == []
+
+    wait_until(lambda: client.stats()["running_puts"] == 0)
+    assert client.datasets() == []
+
+
+def test_batches_over_16_mib_need_an_option(client: timestore.Client, server_url: str) -> None:
+    """The driver refuses a message over 16 MiB by itself, and nothing is stored; its option lifts that."""
+    large = cpu_table(100).append_column("x", pa.array(["x" * 300_000] * 100))
+    url = server_url.replace("grpc://", "grpc+tcp://")
+    with (
+        flight_sql.connect(url, autocommit=True) as adbc,
+        pytest.raises(adbc_driver_manager.Error, match="message larger than max"),
+    ):
+        _ingest(adbc, large)
+    assert client.datasets() == []
+    option = {DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(64 << 20)}
+    with flight_sql.connect(url, autocommit=True, db_kwargs=option) as adbc:
+        assert _ingest(adbc, large) == 100
