@@ -146,6 +146,17 @@ def test_readme_code_runs(server_url: str, capsys: pytest.CaptureFixture[str]) -
     assert "idempotency_conflict" in printed
 
 
+@pytest.mark.parametrize("page", ["descriptor.md", "errors.md"])
+def test_reference_code_runs(page: str, server_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Python of a page of the reference prints what the page shows."""
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    [(code, shown)] = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", text, re.M | re.S)
+
+    exec(compile(code.replace("127.0.0.1:8815", server_url.removeprefix("grpc://")), page, "exec"), {})
+
+    assert shown in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link to another page, and to a heading in one, resolves."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.seeds import SEEDS, TOKENS
 from tests.fuzz.targets import SEPARATOR, TARGETS, run
+from timestore.errors import error
 
 PIECES = st.one_of(
     st.binary(max_size=8),
@@ -42,6 +43,18 @@ def test_every_target_has_seeds() -> None:
     assert set(SEEDS) == set(TARGETS)
     for name in TARGETS:
         TARGETS[name](SEEDS[name][0])
+
+
+@pytest.mark.parametrize("defect", [ValueError("x"), error("internal", "x"), error("catalog_unavailable", "x")])
+def test_a_defect_is_a_finding(monkeypatch: pytest.MonkeyPatch, defect: Exception) -> None:
+    """What does not blame the caller is not taken for a refusal."""
+
+    def broken(data: bytes) -> None:
+        raise defect
+
+    monkeypatch.setitem(TARGETS, "broken", broken)
+    with pytest.raises((AssertionError, ValueError)):
+        run("broken", b"")
 
 
 @pytest.mark.parametrize("name", TARGETS)
