@@ -3,12 +3,14 @@
 PYTHON   ?= python3
 DATA_DIR ?= .timestore-demo
 ARGS     ?=
+MINUTES  ?= 5
 UV       ?= uv
 
 VENV     := .venv
 BIN      := $(VENV)/bin
 READY    := $(VENV)/.ready
 DUCKDB15 := $(VENV)/duckdb15
+ATHERIS  := $(VENV)/fuzz
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -19,11 +21,11 @@ INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all:
 
 # A virtual environment survives neither being moved nor the removal of its Python: then it is made anew.
 ifneq ($(shell $(BIN)/python -c 'print(open("$(READY)").read())' 2>/dev/null),$(CURDIR))
-.PHONY: $(READY) $(DUCKDB15)/.ready
+.PHONY: $(READY) $(DUCKDB15)/.ready $(ATHERIS)/.ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench lock clean
+.PHONY: help demo serve test fuzz check format bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +38,9 @@ serve: $(READY) ## run a server (ARGS=...)
 
 test: $(READY) $(DUCKDB15)/.ready ## run the tests (ARGS="-k receipt -x")
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(READY) $(DUCKDB15)/.ready $(ATHERIS)/.ready ## throw bytes at the parsers, then run the property tests long (MINUTES=5)
+	@$(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" --atheris "$(ATHERIS)"
 
 check: $(READY) ## format, lint, types, import contract
 	$(BIN)/ruff format --check
@@ -66,7 +71,7 @@ lock: ## resolve and hash the dependencies again (needs uv; ARGS=--upgrade)
 
 clean: ## remove the virtual environment, caches, builds and the demo's data
 	rm -rf $(VENV) .timestore-demo build dist .coverage
-	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .fuzz .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements/build.txt requirements/dev.txt
@@ -83,6 +88,12 @@ $(DUCKDB15)/.ready: requirements/duckdb15.txt | $(READY)
 	@echo "Installing DuckDB 1.5 beside it, for the tests of compatibility"
 	@rm -rf $(DUCKDB15)
 	@$(INSTALL_LOCKED) --target $(DUCKDB15) -r requirements/duckdb15.txt
+	@touch $@
+
+$(ATHERIS)/.ready: requirements/fuzz.txt | $(READY)
+	@echo "Installing Atheris beside it, for fuzzing"
+	@rm -rf $(ATHERIS)
+	@$(INSTALL_LOCKED) --no-deps --target $(ATHERIS) -r requirements/fuzz.txt
 	@touch $@
 
 # Takes the first Python that is new enough and can make virtual environments.

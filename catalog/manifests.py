@@ -21,7 +21,7 @@ from catalog.records import (
 )
 from timestore.datasets import Dataset
 from timestore.errors import TimestoreError, error
-from timestore.json_object import canonical_json
+from timestore.json_object import canonical_json, parse_int64
 from timestore.reading import AsOf, PartitionPosition, Selection
 from timestore.windows import MAX_INSTANT_S, MIN_INSTANT_S, format_instant, parse_instant, to_seconds
 
@@ -57,8 +57,8 @@ class SliceCursor:
             return cls(
                 window_start=parse_instant(window_start),
                 key=key,
-                added_version=int(added_version),
-                slice_id=int(slice_id),
+                added_version=parse_int64(added_version),
+                slice_id=parse_int64(slice_id),
             )
         except ValueError as exc:
             raise error("descriptor_invalid", "the cursor is not one that a page of a manifest gave as next") from exc

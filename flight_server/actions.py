@@ -26,7 +26,7 @@ from timestore.datasets import CreateOptions, Dataset
 from timestore.descriptor import PROTOCOL_VERSION
 from timestore.durations import Duration
 from timestore.errors import TimestoreError, error
-from timestore.json_object import JsonObject
+from timestore.json_object import JsonObject, parse_int64
 from timestore.names import parse_dataset_name, parse_idempotency_key
 from timestore.reading import AsOf, Selection, parse_incarnation
 from timestore.windows import format_instant
@@ -159,7 +159,7 @@ class Actions:
 
     def _create_dataset(self, fields: JsonObject) -> Results:
         name = parse_dataset_name(fields.required_text("dataset"))
-        schema = _decode_schema(fields.required_text("schema"))
+        schema = decode_schema(fields.required_text("schema"))
         options = CreateOptions.from_json(fields)
         fields.finish()
         dataset, created = self._ingestion.create_dataset(name, options, schema)
@@ -315,7 +315,7 @@ def _unknown(name: str, known: list[str]) -> TimestoreError:
 
 def _integer(text: str) -> int:
     try:
-        return int(text)
+        return parse_int64(text)
     except ValueError as exc:
         raise error("descriptor_invalid", f"{text[:40]!a} is not a number") from exc
 
@@ -328,7 +328,8 @@ def _reachable(look: Callable[[], object]) -> str:
     return "ok"
 
 
-def _decode_schema(text: str) -> pa.Schema:
+def decode_schema(text: str) -> pa.Schema:
+    """Read the base64 of an Arrow IPC schema message; raises ``descriptor_invalid``."""
     try:
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
     except (ValueError, OSError, pa.ArrowException) as exc:

@@ -13,6 +13,7 @@ import structlog
 from flight_server.answers import reading_stream
 from timestore.descriptor import PROTOCOL_VERSION, PutDescriptor, parse_put_command, parse_put_path
 from timestore.errors import error
+from timestore.flight_sql import command_name, encode_update_count, parse_ingest, refuse_command
 from timestore.json_object import JsonObject, canonical_json
 from timestore.receipt import Receipt
 from writers.ingestion import Ingestion
@@ -27,8 +28,11 @@ log = structlog.get_logger()
 
 
 def parse_put(descriptor: flight.FlightDescriptor, headers: dict[str, str]) -> PutDescriptor:
-    """Parse a put's descriptor in either spelling."""
+    """Parse a put's descriptor in any of its spellings."""
     if descriptor.descriptor_type == flight.DescriptorType.CMD:
+        if (ingest := parse_ingest(descriptor.command, headers)) is not None:
+            return ingest
+        refuse_command(descriptor.command)
         return parse_put_command(descriptor.command, headers)
     return parse_put_path(descriptor.path or [], headers)
 
@@ -38,7 +42,7 @@ def receive(
     context: flight.ServerCallContext,
     descriptor: PutDescriptor,
     reader: flight.MetadataRecordBatchReader,
-    writer: flight.FlightMetadataWriter,
+    answers: Answers,
     ingestion: Ingestion,
 ) -> None:
     """Take a whole put stream and answer it."""
@@ -46,17 +50,22 @@ def receive(
         schema: pa.Schema = reader.schema
         schema.names  # noqa: B018  # raises on names that are not UTF-8
     with ingestion.put(descriptor, schema) as put:
-        answers = _Answers(writer)
         answers.begin(put)
         marker_rows = _take_batches(put, reader, answers)
         receipt = put.finish(marker_rows=marker_rows, is_cancelled=context.is_cancelled)
     # The commit is done, and the put holds nothing any more: a client that takes its time here keeps only this thread.
     # One that went away meanwhile learns of the commit by sending the put again.
     _log(receipt)
-    answers.send(receipt.as_json())
+    answers.finish(receipt)
 
 
-class _Answers:
+def answers_for(descriptor: flight.FlightDescriptor, writer: flight.FlightMetadataWriter) -> Answers:
+    """Return the answers that the client of a put understands."""
+    spoken_sql = descriptor.descriptor_type == flight.DescriptorType.CMD and command_name(descriptor.command)
+    return SqlAnswers(writer) if spoken_sql else Answers(writer)
+
+
+class Answers:
     """Writes the answers of one put."""
 
     def __init__(self, writer: flight.FlightMetadataWriter) -> None:
@@ -87,22 +96,42 @@ class _Answers:
             with put.watch.waiting_for_client():
                 self.send({"type": "progress", "rows": put.rows, "bytes": put.bytes})
 
+    def finish(self, receipt: Receipt) -> None:
+        self.send(receipt.as_json())
+
     def send(self, fields: dict[str, Any]) -> None:
-        try:
-            self._writer.write(pa.py_buffer(canonical_json(fields).encode()))
-        except (pa.ArrowException, OSError):
-            # The client is gone. Whether that matters, `is_cancelled` says before the commit.
-            log.debug("answer.lost", type=fields.get("type"))
+        _write(self._writer, canonical_json(fields).encode())
 
 
-def _take_batches(put: PutStream, reader: flight.MetadataRecordBatchReader, answers: _Answers) -> int | None:
+class SqlAnswers(Answers):
+    """The answers of a Flight SQL ingest: a row count at the end. Any earlier frame would break its client."""
+
+    def begin(self, put: PutStream) -> None:
+        """Say nothing."""
+
+    def progress(self, put: PutStream) -> None:
+        """Say nothing."""
+
+    def finish(self, receipt: Receipt) -> None:
+        _write(self._writer, encode_update_count(receipt.rows))
+
+
+def _write(writer: flight.FlightMetadataWriter, answer: bytes) -> None:
+    try:
+        writer.write(pa.py_buffer(answer))
+    except (pa.ArrowException, OSError):
+        # The client is gone. Whether that matters, `is_cancelled` says before the commit.
+        log.debug("answer.lost", bytes=len(answer))
+
+
+def _take_batches(put: PutStream, reader: flight.MetadataRecordBatchReader, answers: Answers) -> int | None:
     """Hand every batch to the put; return the row count of the end marker, None if there was none."""
     marker_rows: int | None = None
     for chunk in _chunks(put, reader):
         if marker_rows is not None:
             raise error("end_missing", "a message came after the end marker; send the marker last")
         if chunk.data is None:
-            marker_rows = _marker_rows(chunk.app_metadata)
+            marker_rows = parse_end_marker(chunk.app_metadata)
             continue
         put.add(chunk.data)
         answers.progress(put)
@@ -120,7 +149,7 @@ def _chunks(put: PutStream, reader: flight.MetadataRecordBatchReader) -> Iterato
         yield chunk
 
 
-def _marker_rows(metadata: pa.Buffer | None) -> int:
+def parse_end_marker(metadata: pa.Buffer | None) -> int:
     """Read the end marker ``{"end": true, "rows": n}``; raises ``descriptor_invalid``."""
     fields = JsonObject.parse(metadata.to_pybytes() if metadata is not None else b"", what="end marker")
     ended, rows = fields.flag("end"), fields.integer("rows")

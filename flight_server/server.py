@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.flight as flight
 
 from flight_server.actions import Actions
-from flight_server.answers import answering
+from flight_server.answers import answering, answering_untranslated
 from flight_server.middleware import HEADERS, CallHeadersFactory, call_headers
-from flight_server.put_stream import parse_put, receive
+from flight_server.put_stream import answers_for, parse_put, receive
 from readers.reads import ReadPlan, Reads
 from timestore.errors import error
+from timestore.flight_sql import refuse_action, refuse_command
 from timestore.reading import TICKET_LIFETIME, ReadDescriptor, Ticket, parse_listing_criteria
 from writers.ingestion import Ingestion
 
@@ -38,7 +39,8 @@ class FlightDoor(flight.FlightServerBase):
         """Append a stream to a dataset: PROTOCOL 1."""
         with answering("do_put"):
             parsed = parse_put(descriptor, call_headers(context))
-            receive(context=context, descriptor=parsed, reader=reader, writer=writer, ingestion=self._ingestion)
+            answers = answers_for(descriptor, writer)
+            receive(context=context, descriptor=parsed, reader=reader, answers=answers, ingestion=self._ingestion)
 
     def get_flight_info(
         self,
@@ -55,7 +57,7 @@ class FlightDoor(flight.FlightServerBase):
         descriptor: flight.FlightDescriptor,
     ) -> flight.SchemaResult:
         """Return the schema that a read has."""
-        with answering("get_schema"):
+        with answering_untranslated("get_schema"):
             return flight.SchemaResult(self._reads.schema(_parse_read(descriptor)))
 
     def list_flights(
@@ -86,6 +88,7 @@ class FlightDoor(flight.FlightServerBase):
     ) -> flight.FlightDataStream:
         """Stream the rows of one endpoint."""
         with answering("do_get"):
+            refuse_command(ticket.ticket)
             schema, batches = self._reads.open(Ticket.parse(ticket.ticket))
             return flight.GeneratorStream(schema, _answered(batches))
 
@@ -96,6 +99,7 @@ class FlightDoor(flight.FlightServerBase):
     ) -> Iterator[flight.Result]:
         """Run an action; each result is one JSON object, or one Arrow stream."""
         with answering("do_action"):
+            refuse_action(action.type)
             for result in self._actions.run(action.type, action.body.to_pybytes()):
                 yield flight.Result(result)
 
@@ -113,6 +117,7 @@ def _flight_info(descriptor: flight.FlightDescriptor, plan: ReadPlan) -> flight.
 
 def _parse_read(descriptor: flight.FlightDescriptor) -> ReadDescriptor:
     if descriptor.descriptor_type == flight.DescriptorType.CMD:
+        refuse_command(descriptor.command)
         return ReadDescriptor.parse_command(descriptor.command)
     if descriptor.descriptor_type == flight.DescriptorType.PATH:
         return ReadDescriptor.parse_path(descriptor.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fsspec.core import url_to_fs
@@ -10,6 +11,9 @@ from fsspec.implementations.local import LocalFileSystem
 from storage.local import LocalStore
 from storage.store import Store
 from timestore.errors import error
+
+# Linux takes paths of 4096 bytes, and the names of data files need up to 900 (`storage.paths.MAX_PATH_BYTES`).
+MAX_ROOT_BYTES = 3_000
 
 
 def open_store(url: str) -> Store:
@@ -21,6 +25,12 @@ def open_store(url: str) -> Store:
     if not isinstance(filesystem, LocalFileSystem):
         raise error(
             "unsupported", f"storage URLs with {_scheme(url)} are not supported yet; use a directory or file://"
+        )
+    if len(os.fsencode(root)) > MAX_ROOT_BYTES:
+        raise error(
+            "unsupported",
+            f"the storage's path has {len(os.fsencode(root))} bytes, at most {MAX_ROOT_BYTES} leave room for the names "
+            "of data files; use a shorter one",
         )
     return LocalStore(root=Path(root))
 

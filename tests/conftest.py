@@ -1,3 +1,23 @@
 """Fixtures live in tests/fixtures, one file each for what they give."""
 
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
 pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.proxy", "tests.fixtures.server"]
+
+# Two cores may be busy with other things, so no example has a deadline. `make fuzz` looks deeper, again and again.
+settings.register_profile("brief", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=300, print_blob=True)
+settings.load_profile("fuzz" if os.environ.get("TIMESTORE_FUZZ") else "brief")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_of_the_tests() -> Iterator[None]:
+    """Hide the switch above from servers, which refuse a ``TIMESTORE_`` variable that is no setting of theirs."""
+    switch = os.environ.pop("TIMESTORE_FUZZ", None)
+    yield
+    if switch is not None:
+        os.environ["TIMESTORE_FUZZ"] = switch

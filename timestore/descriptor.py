@@ -1,6 +1,6 @@
-"""What a put says about itself, and its two spellings: JSON in CMD, or PATH with headers.
+"""What a put says about itself, and two of its spellings: JSON in CMD, or PATH with headers.
 
-PROTOCOL 1 is the text of the law. A header and a body that differ are refused.
+The third is in ``timestore.flight_sql``. A header and a body that differ are refused.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ class EndRule(StrEnum):
     EOF = "eof"  # its end is trusted: the client accepts the risk of a silent cut
 
 
+class Target(StrEnum):
+    """Which dataset a put expects to find. Only Flight SQL can ask for other than any."""
+
+    ANY = "any"  # it is created if it is not there
+    EXISTING = "existing"  # it must be there
+    NEW = "new"  # it must not be there
+
+
 class Landing(StrEnum):
     """The form in which a put's rows are first published."""
 
@@ -49,6 +57,7 @@ class PutDescriptor:
     fingerprint: str | None = None
     landing: Landing = Landing.AUTO
     create: CreateOptions | None = None
+    target: Target = Target.ANY  # has no field in the JSON
 
     def to_command(self) -> bytes:
         """Encode as the JSON that goes into a descriptor's CMD."""
@@ -89,13 +98,13 @@ def parse_put_command(command: bytes, headers: Mapping[str, str]) -> PutDescript
     fields.finish()
     if options:
         options.finish()
-    return _with_headers(body, headers, end_given=end_given is not None)
+    return with_headers(body, headers, end_given=end_given is not None)
 
 
 def parse_put_path(path: Sequence[bytes], headers: Mapping[str, str]) -> PutDescriptor:
     """Parse a PATH descriptor, ``["cpu", "region=eu"]``, with its headers; raises like ``parse_put_command``."""
     dataset, key = parse_path(path)
-    return _with_headers(PutDescriptor(dataset=dataset, key=key), headers, end_given=False)
+    return with_headers(PutDescriptor(dataset=dataset, key=key), headers, end_given=False)
 
 
 def parse_path(path: Sequence[bytes]) -> tuple[str, PartitionKey]:
@@ -115,8 +124,11 @@ def parse_path(path: Sequence[bytes]) -> tuple[str, PartitionKey]:
     return parse_dataset_name(name), PartitionKey.parse(values)
 
 
-def _with_headers(body: PutDescriptor, headers: Mapping[str, str], *, end_given: bool) -> PutDescriptor:
-    """Merge what the headers say; a header that contradicts the body is refused."""
+def with_headers(body: PutDescriptor, headers: Mapping[str, str], *, end_given: bool) -> PutDescriptor:
+    """Merge what the headers say; raises ``descriptor_invalid`` if one contradicts the body, and like the parsers.
+
+    ``end_given`` says whether the body itself said how the stream ends.
+    """
     merged = body
     if (text := headers.get(IDEMPOTENCY_HEADER)) is not None:
         _agree(IDEMPOTENCY_HEADER, body.idempotency_key, text)

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-# Errors travel in headers, of which clients take about 8 KiB: a longer one would lose its kind and its details.
-MAX_MESSAGE = 1000
-MAX_DETAIL = 300
+# Errors travel in trailers, of which clients take 8 KiB: tried, a longer one loses its kind and its details. A message
+# is in there three times, once with each byte that is not plain ASCII spelled as three: up to 5.7 bytes for each byte.
+MAX_MESSAGE_BYTES = 1000
+MAX_DETAIL_BYTES = 300
 
 
 class GrpcCode(IntEnum):
@@ -51,10 +52,10 @@ class TimestoreError(Exception):
         details: Mapping[str, object] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        self.message = _bounded(message, MAX_MESSAGE)
+        self.message = _bounded(message, MAX_MESSAGE_BYTES)
         super().__init__(self.message)
         self.kind = kind
-        self.details = {name: _bounded(str(value), MAX_DETAIL) for name, value in (details or {}).items()}
+        self.details = {name: _bounded(str(value), MAX_DETAIL_BYTES) for name, value in (details or {}).items()}
         self.retry_after_s = retry_after_s
         self.idempotency_key: str | None = None
 
@@ -96,9 +97,11 @@ class InternalError(TimestoreError):
 
 
 def _bounded(text: str, limit: int) -> str:
-    """Cut a text that may come from a client, and escape what is not Unicode in it."""
-    readable = text.encode("utf-8", "backslashreplace").decode()
-    return readable if len(readable) <= limit else f"{readable[: limit - 3]}..."
+    """Cut a text that may come from a client to so many bytes of UTF-8, and escape what is not Unicode in it."""
+    encoded = text.encode("utf-8", "backslashreplace")
+    if len(encoded) <= limit:
+        return encoded.decode()
+    return encoded[: limit - 3].decode("utf-8", "ignore") + "..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,6 +142,14 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def parse_int64(text: str) -> int:
+    """Read a 64-bit integer in the one spelling that ``str`` gives it; raise ``ValueError`` for anything else."""
+    value = int(text) if len(text) <= 20 else 2**63
+    if str(value) != text or not -(2**63) <= value < 2**63:
+        raise ValueError("not a 64-bit integer")
+    return value
+
+
 def _unique_fields(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) != len(pairs):

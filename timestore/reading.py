@@ -191,8 +191,11 @@ def parse_listing_criteria(criteria: bytes) -> str:
 
 
 def parse_incarnation(text: str) -> UUID:
-    """Read the id of a dataset's incarnation; raises ``descriptor_invalid``."""
+    """Read the id of a dataset's incarnation in its one spelling; raises ``descriptor_invalid``."""
     try:
-        return UUID(text)
+        parsed = UUID(text)
+        if str(parsed) != text:
+            raise ValueError("another spelling")
     except ValueError as exc:
-        raise error("descriptor_invalid", f"{text[:60]!a} is not a UUID") from exc
+        raise error("descriptor_invalid", f"{text[:60]!a} is not a UUID as tickets spell it") from exc
+    return parsed

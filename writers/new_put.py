@@ -193,7 +193,9 @@ class NewPut(PutStream):
         try:
             return self._spill_file.write(batch)
         except (OSError, ValueError, pa.ArrowException) as exc:
-            self._fail(error("disk_full", f"the staging disk does not take more rows ({exc}); free space there"))
+            log.warning("spill.failed", error=str(exc))  # names the file: the operator's business, not the client's
+            reason = getattr(exc, "strerror", None) or type(exc).__name__
+            self._fail(error("disk_full", f"the staging disk does not take more rows ({reason}); free space there"))
             return None
 
     def dispatch(self, chunks: Sequence[Chunk]) -> None:
@@ -204,8 +206,7 @@ class NewPut(PutStream):
                 self._shared.pool.submit(job)
                 submitted += 1
         except Exception as exc:  # noqa: BLE001  # whatever happened: the chunks must come back, the put must hear of it
-            failure = exc if isinstance(exc, TimestoreError) else InternalError("internal", f"writing failed: {exc!r}")
-            self._fail(failure)
+            self._fail(exc if isinstance(exc, TimestoreError) else _unforeseen(exc))
             for chunk in chunks[submitted:]:
                 self._shared.budget.release(self._buffer, chunk)
 
@@ -249,9 +250,8 @@ class NewPut(PutStream):
                 check_room(self._spec, visible=self._visible_bytes, new=written)  # the commit checks again
         except TimestoreError as exc:
             self._fail(exc)
-        except Exception as exc:  # the top of a thread: whatever happened, the put must hear of it
-            self._fail(InternalError("internal", f"a data file could not be written: {type(exc).__name__}"))
-            log.exception("file.failed", file_id=str(request.file_id))
+        except Exception as exc:  # noqa: BLE001  # the top of a thread: whatever happened, the put must hear of it
+            self._fail(_unforeseen(exc))
         finally:
             self._shared.budget.release(self._buffer, chunk)
 
@@ -266,7 +266,7 @@ class NewPut(PutStream):
                 [outcome] = self._shared.ledger.commit(self._commit_plan, [append], deadline=deadline)
                 return outcome
             except PlanStaleError:
-                self._commit_plan = self._shared.planner.plan_again(self._commit_plan, self.schema, self.descriptor.key)
+                self._commit_plan = self._shared.planner.plan_again(self._commit_plan, self.schema, self.descriptor)
             except OutcomeUnknownError as exc:
                 self._unpublished.clear()  # the commit may have happened: nothing may be deleted
                 raise error(
@@ -333,6 +333,13 @@ class NewPut(PutStream):
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _unforeseen(exc: Exception) -> TimestoreError:
+    """Wrap a defect; what it says may name files of this machine, so only the log has it, by way of the cause."""
+    failure = InternalError("internal", f"a data file could not be written: {type(exc).__name__}")
+    failure.__cause__ = exc
+    return failure
 
 
 def _batches(chunk: Chunk) -> list[pa.RecordBatch]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from catalog.ledger import Ledger
 from catalog.records import CommitPlan, KnownAppend
 from timestore.datasets import DEFAULT_WINDOW, Bounds, CreateOptions, Dataset, DatasetSpec, Evolution, Order
-from timestore.descriptor import PutDescriptor
+from timestore.descriptor import PutDescriptor, Target
 from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
 from timestore.windows import WindowLength
@@ -38,8 +38,8 @@ class Planner:
         """Look up dataset and idempotency key, and check the put's schema against the dataset's.
 
         The idempotency key comes first, so that a retry works after the schema has moved on. Raises
-        ``idempotency_abandoned``, ``dataset_exists``, ``name_invalid``, ``schema_mismatch``, ``type_unsupported`` or
-        ``dataset_full``.
+        ``idempotency_abandoned``, ``dataset_exists``, ``dataset_not_found``, ``name_invalid``, ``schema_mismatch``,
+        ``type_unsupported`` or ``dataset_full``.
         """
         dataset, known = self._ledger.find_for_put(descriptor.dataset, idempotency_key)
         if dataset is None:
@@ -47,6 +47,7 @@ class Planner:
         _check_spelling(dataset, descriptor.dataset)
         if known is not None:
             return PutPlan(spec=dataset.spec, commit=None, schema_version=dataset.schema_version, known=known)
+        _check_new(descriptor)
         if descriptor.create is not None:
             check_agreement(dataset.spec, descriptor.create)
         commit = _plan_append(dataset, schema, descriptor.key)
@@ -59,11 +60,11 @@ class Planner:
             visible_bytes=dataset.totals.bytes,
         )
 
-    def plan_again(self, plan: CommitPlan, schema: pa.Schema, key: PartitionKey) -> CommitPlan:
+    def plan_again(self, plan: CommitPlan, schema: pa.Schema, descriptor: PutDescriptor) -> CommitPlan:
         """Plan the commit of rows that were routed by a plan gone stale, with the dataset as it is now.
 
         Raises ``fenced`` if it is another dataset or they would have been routed otherwise, ``schema_mismatch`` if they
-        do not fit any more.
+        do not fit any more, and ``dataset_exists`` if the put was to create the dataset and another one was quicker.
         """
         dataset = self._ledger.find_dataset(plan.spec.name)
         if dataset is None or not _takes_rows_of(plan, dataset.spec):
@@ -72,7 +73,8 @@ class Planner:
                 f"the dataset {plan.spec.name!r} was created, dropped or changed meanwhile; send this again",
                 details={"dataset": plan.spec.name},
             )
-        return _plan_append(dataset, schema, key)
+        _check_new(descriptor)
+        return _plan_append(dataset, schema, descriptor.key)
 
 
 def new_spec(name: str, options: CreateOptions, schema: pa.Schema) -> DatasetSpec:
@@ -112,6 +114,12 @@ def check_room(spec: DatasetSpec, *, visible: int, new: int) -> None:
 
 
 def _plan_creation(descriptor: PutDescriptor, schema: pa.Schema) -> PutPlan:
+    if descriptor.target is Target.EXISTING:
+        raise error(
+            "dataset_not_found",
+            f"there is no dataset named {descriptor.dataset!r} to append to; use mode create_append, or create_dataset",
+            details={"dataset": descriptor.dataset},
+        )
     check_schema(schema, descriptor.key)
     options = descriptor.create or CreateOptions()
     spec = new_spec(descriptor.dataset, options, schema)
@@ -139,6 +147,16 @@ def _plan_append(dataset: Dataset, schema: pa.Schema, key: PartitionKey) -> Comm
         new_schema=merged if merged is not dataset.schema else None,
         key_names=key.names,
     )
+
+
+def _check_new(descriptor: PutDescriptor) -> None:
+    """Refuse a put that was to create its dataset, which is there."""
+    if descriptor.target is Target.NEW:
+        raise error(
+            "dataset_exists",
+            f"the dataset {descriptor.dataset!r} exists; use mode append or create_append to add rows to it",
+            details={"dataset": descriptor.dataset},
+        )
 
 
 def _check_spelling(dataset: Dataset, name: str) -> None:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 from urllib.parse import unquote
 
+import adbc_driver_flightsql.dbapi as flight_sql
 import pytest
 
-from timestore.errors import KINDS
+from tests.fixtures.data import cpu_table
+from tests.fixtures.raw_put import RawPut, command
+from timestore.descriptor import (
+    END_HEADER,
+    EXPECTED_ROWS_HEADER,
+    IDEMPOTENCY_HEADER,
+    KEY_HEADER,
+    parse_put_command,
+)
+from timestore.errors import KINDS, TimestoreError
 from timestore_app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +77,63 @@ def test_every_error_kind_is_documented() -> None:
     }
 
 
+def _names_in(page: str, heading: str) -> list[str]:
+    """The names in the first cells of the table below a heading."""
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    [section] = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)]
+
+
+def _known_fields(call: Callable[[], object]) -> list[str]:
+    """The fields that a parser names when it meets one it does not know."""
+    with pytest.raises(TimestoreError) as caught:
+        call()
+    [known] = re.findall(r"known are \[(.*)\]", caught.value.message)
+    return sorted(re.findall(r"'(\w+)'", known))
+
+
+def test_every_field_of_a_descriptor_is_documented() -> None:
+    """The reference has every field that a put's descriptor may have, and every field of ``create``."""
+    put = b'{"v": 1, "dataset": "a", "?": 1}'
+    create = b'{"v": 1, "dataset": "a", "create": {"?": 1}}'
+    assert sorted(_names_in("descriptor.md", "CMD")) == _known_fields(lambda: parse_put_command(put, {}))
+    assert sorted(_names_in("descriptor.md", "Create")) == _known_fields(lambda: parse_put_command(create, {}))
+
+
+def test_every_header_is_documented() -> None:
+    """The reference has every header, and the field that it stands for."""
+    assert sorted(_names_in("descriptor.md", "Headers")) == sorted(
+        [IDEMPOTENCY_HEADER, KEY_HEADER, EXPECTED_ROWS_HEADER, END_HEADER]
+    )
+
+
+def test_every_mode_of_an_ingest_is_documented() -> None:
+    """The reference has every mode that ADBC has."""
+    modes = get_args(flight_sql.Cursor.adbc_ingest.__annotations__["mode"])
+    assert sorted(_names_in("descriptor.md", "Flight SQL")) == sorted(modes)
+
+
+def test_every_answer_is_documented(server_url: str) -> None:
+    """The reference has every answer of a put with its fields, and every field of a receipt."""
+    sent = cpu_table(10)
+    answers: dict[str, set[str]] = {}
+    for _ in range(2):
+        put = RawPut(server_url, command(dataset="cpu", idempotency_key="a"), sent.schema)
+        first = put.answer()
+        assert first is not None
+        put.send(sent)
+        put.mark_end(10)
+        for answer in (first, put.finish()):
+            answers[answer["type"]] = set(answer) - {"type"}
+
+    documented = {name: set(re.findall(r"`(\w+)`", cells[-1])) for name, cells in _rows("answers.md").items()}
+    assert set(_names_in("answers.md", "Answers")) == {"ready", "committed", "progress", "receipt"}
+    assert documented["ready"] == answers["ready"]
+    assert documented["committed"] == answers["committed"]
+    assert set(_names_in("answers.md", "Receipt")) == answers["receipt"] | {"type"}
+
+
 def test_readme_code_runs(server_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The README's Python does what it says, on a server that is new."""
     [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
@@ -75,6 +144,17 @@ def test_readme_code_runs(server_url: str, capsys: pytest.CaptureFixture[str]) -
     printed = capsys.readouterr().out
     assert "version 1: 4 rows in 2 files" in printed
     assert "idempotency_conflict" in printed
+
+
+@pytest.mark.parametrize("page", ["descriptor.md", "errors.md"])
+def test_reference_code_runs(page: str, server_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Python of a page of the reference prints what the page shows."""
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    [(code, shown)] = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", text, re.M | re.S)
+
+    exec(compile(code.replace("127.0.0.1:8815", server_url.removeprefix("grpc://")), page, "exec"), {})
+
+    assert shown in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

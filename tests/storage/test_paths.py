@@ -2,13 +2,14 @@
 
 import posixpath
 import unicodedata
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage.paths import data_file_path
+from storage.paths import MAX_KEY_BYTES, MAX_PATH_BYTES, data_file_path
 from timestore.names import MAX_KEY_PARTS, PartitionKey
 from timestore.windows import MAX_INSTANT_S, MIN_INSTANT_S, TimeWindow, WindowLength
 
@@ -18,6 +19,23 @@ DAY = WindowLength.parse("1d").containing(0)
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,127}", fullmatch=True)
 TRICKY = st.sampled_from(
     [
+        "a",
+        "A",
+        "\u0430",  # Cyrillic a
+        "\uff21",  # full-width A
+        "\u00e9",
+        "a\u200f",
+        "\u202etxt.exe",
+        ".hidden",
+        "trailing.",
+        "trailing ",
+        "%2F",
+        "%252F",
+        "nul.txt",
+        "20260101T000000Z",
+        "~0123456789abcdef0123456789abcdef",
+        "x" * 200,
+        "x" * 256,
         ".",
         "..",
         "../..",
@@ -72,7 +90,8 @@ def test_a_path_stays_inside_the_root(dataset: str, parts: dict[str, str], windo
     assert path.isascii()
     assert path.split("/")[0] == dataset
     assert path.split("/")[-2:] == [window.path_part, f"{FILE_ID}.duckdb"]
-    assert len(path.split("/")) == len(parts) + 3
+    assert len(path.split("/")) == len(parts) + 3 or "/~" in path
+    assert len(path) <= MAX_PATH_BYTES
 
 
 @settings(deadline=None)
@@ -110,7 +129,7 @@ def test_a_path_reads_like_its_partition(dataset: str, value: str, window: TimeW
     kept = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-~")
     part = _path({"k": value}, dataset=dataset, window=window).split("/")[1]
     assert set(part) <= kept | {"%", "="}
-    if set(value) <= kept - {"~"}:
+    if set(value) <= kept - {"~"} and len(value) < 190:
         assert part == f"k={value}"
 
 
@@ -118,3 +137,59 @@ def test_a_path_reads_like_its_partition(dataset: str, value: str, window: TimeW
 def test_the_longest_values_make_short_parts(value: str) -> None:
     """A part over 200 bytes is cut and hashed, as object stores and encrypted file systems ask."""
     assert all(len(part) <= 200 for part in _path({"a" * 128: value}).split("/"))
+
+
+@settings(deadline=None)
+@given(one=PARTS, other=PARTS, datasets=st.tuples(NAMES, NAMES))
+def test_files_are_not_shared_where_case_is_ignored(
+    one: dict[str, str], other: dict[str, str], datasets: tuple[str, str]
+) -> None:
+    """On a file system that ignores case, keys may share a directory; files never: their ids differ.
+
+    What has the same directory there differs in case alone, so it is of one dataset: names are unique ignoring case.
+    """
+    paths = [
+        data_file_path(dataset=dataset, key=PartitionKey.parse(parts), window=DAY, file_id=file_id).lower()
+        for dataset, parts, file_id in zip(datasets, (one, other), (FILE_ID, UUID(int=FILE_ID.int + 1)), strict=True)
+    ]
+    assert paths[0] != paths[1]
+    if paths[0].rpartition("/")[0] == paths[1].rpartition("/")[0]:
+        assert datasets[0].lower() == datasets[1].lower()
+        assert _ignoring_case(one) == _ignoring_case(other)
+
+
+def _ignoring_case(parts: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): quote(value).lower() for name, value in parts.items()}
+
+
+@settings(deadline=None)
+@given(parts=PARTS)
+def test_a_path_can_be_read_back(parts: dict[str, str]) -> None:
+    """Every part that was not cut says what it was made of."""
+    directories = _path(parts).split("/")[1:-2]
+    if not any("~" in directory for directory in directories):
+        assert dict(unquote(directory).split("=", 1) for directory in directories) == dict(sorted(parts.items()))
+
+
+LONGEST = {f"{chr(ord('a') + n)}{'k' * 127}": "\u00e4" * 128 for n in range(MAX_KEY_PARTS)}
+
+
+def test_the_longest_key_fits() -> None:
+    """The longest dataset and key make a path that object stores take, and Linux under a root of 3000 bytes."""
+    path = _path(LONGEST, dataset="d" * 128)
+    assert len(path) <= MAX_PATH_BYTES < 900
+    assert _is_safe(path)
+
+
+@pytest.mark.parametrize("name", sorted(LONGEST))
+def test_long_keys_stay_apart(name: str) -> None:
+    """Keys that differ only in what was cut off have directories of their own."""
+    assert _path(LONGEST | {name: "\u00e4" * 127 + "o"}) != _path(LONGEST)
+    assert _path({other: value for other, value in LONGEST.items() if other != name}) != _path(LONGEST)
+
+
+def test_no_key_imitates_a_long_one() -> None:
+    """The hash of a long key stands where no part of a key can: parts begin with a letter."""
+    directories = _path(LONGEST).split("/")[1:-2]
+    assert [directory for directory in directories if not directory[0].isalpha()] == [directories[-1]]
+    assert len("/".join(directories)) <= MAX_KEY_BYTES

@@ -93,6 +93,14 @@ def test_an_error_without_a_delay_has_none_on_the_wire() -> None:
     assert decoded.retry_after_s is None
 
 
+@pytest.mark.parametrize(("told_s", "heard_s"), [(1e9, 86_400.0), (-5.0, 0.0)])
+def test_a_delay_is_one_that_can_be_waited(told_s: float, heard_s: float) -> None:
+    """A broken server cannot make a client wait for years, or for less than nothing."""
+    decoded = decode_status(encode_status(error("overloaded", "x", retry_after_s=told_s)))
+    assert decoded is not None
+    assert decoded.retry_after_s == heard_s
+
+
 def test_an_unknown_kind_counts_as_internal() -> None:
     """A newer server's kind keeps its name and is the class of errors that are reported."""
     decoded = decode_status(encode_status(error("invented_later", "x")))
