@@ -91,11 +91,16 @@ FIELDS = [
     "last",
     "incarnation",
     "format",
+    "limit",
+    "max_rows_per_put",
+    "max_bytes",
+    "retention",
     "v",
 ]
 BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3)
 CURSORS = st.lists(TEXTS, min_size=1, max_size=4)
 ACTIONS = ["health", "list_datasets", "create_dataset", "describe_dataset", "manifest", "receipt", "history", "stats"]
+ACTIONS += ["abandon", "expire", "set_retention"]  # drop_dataset would leave nothing to ask for
 HEADER_TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20) | st.sampled_from(
     [
         "a",
