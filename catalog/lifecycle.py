@@ -1,4 +1,4 @@
-"""How things end in the catalog: abandoned keys, expired windows, dropped datasets, history, condemned files."""
+"""How things end in the catalog: abandoned keys, expired windows, dropped datasets, history, files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from timestore.receipt import Receipt
 
 PURGE_LIMIT = 500  # slices, or appends, in one transaction
 CONDEMNED_PAGE = 500
+SWEPT_KEPT = timedelta(days=1)  # longer than any upload hangs
 BEFORE_ALL_FILES = UUID(int=0)
 
 
@@ -42,7 +43,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondemnedFile:
-    """A file of no version any more, whose bytes are to be deleted."""
+    """A file of no version (any more), whose bytes are to be deleted."""
 
     holder_id: UUID
     path: str
@@ -114,9 +115,17 @@ class Lifecycle:
         rows = self._connections.write("list_condemned_files", parameters)
         return [CondemnedFile(holder_id=holder_id, path=path) for holder_id, path in rows]
 
-    def forget_files(self, files: Sequence[CondemnedFile]) -> None:
-        """Forget condemned files whose bytes are deleted."""
-        self._connections.write("forget_condemned_files", {"holder_ids": [file.holder_id for file in files]})
+    def settle_files(self, files: Sequence[CondemnedFile]) -> None:
+        """Note that the bytes of condemned files are gone: swept ones are listed once more later, others forgotten."""
+        self._connections.write("settle_condemned_files", {"holder_ids": [file.holder_id for file in files]})
+
+    def sweep(self, *, lease: timedelta) -> int:
+        """Condemn the files that servers left which died or gave up; return how many.
+
+        Safe at any time: a server that is only slow finds its files given up at its commit, and ends as ``fenced``.
+        """
+        swept: int = self._call("sweep_intents", lease=lease, keep=SWEPT_KEPT)
+        return swept
 
     def _call(self, function: str, **parameters: object) -> Any:
         [(answer,)] = self._connections.write(function, {"known_migration": self._known_migration, **parameters})

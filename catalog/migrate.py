@@ -2,6 +2,9 @@
 
 A migration file is named ``NNNN_what.sql``. Each runs in a transaction of its own together with its record, so that a
 crash leaves it done or not done.
+
+Servers that do not know a migration commit no more once it is there, unless it says ``-- commits from NNNN`` in a line
+of its own: then those that know migration NNNN or a later one go on, and servers can be upgraded one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +22,11 @@ from catalog.errors import translated
 from timestore.errors import error
 
 _NAME = re.compile(r"(\d{4})_(\w+)\.sql\Z")
+_COMMITS_FROM = re.compile(r"^-- commits from (\d{4})$", re.MULTILINE)
 _LOCK_CLASS = 0x7453  # "tS": the advisory locks of Timestore; the second number is the schema's hash
+
+# Catalogs older than migration 0003 have no column commits_from.
+_APPLIED = "SELECT number, coalesce((to_jsonb(m) ->> 'commits_from')::integer, number) FROM schema_migrations m"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,6 +36,12 @@ class Migration:
     number: int
     name: str
     script: LiteralString
+
+    @property
+    def commits_from(self) -> int:
+        """Return the oldest migration that a server must know to go on committing after this one."""
+        said = _COMMITS_FROM.search(self.script)
+        return int(said[1]) if said else self.number
 
 
 def known_migrations() -> list[Migration]:
@@ -77,21 +90,24 @@ def create_schema(connection: psycopg.Connection[Row], schema: str) -> None:
     connection.execute(sql.SQL("SET search_path = {}").format(name))
     connection.execute(
         "CREATE TABLE IF NOT EXISTS schema_migrations ("
-        "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+        "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), "
+        "commits_from integer)"
     )
 
 
 def apply_migrations(connection: psycopg.Connection[Row], *, up_to: int | None = None) -> list[Migration]:
     """Apply what the connection's schema lacks, at most to a number; the caller sees to it that nobody else does."""
     known = known_migrations()
-    applied = {number for (number,) in connection.execute("SELECT number FROM schema_migrations").fetchall()}
-    if unknown := applied - {migration.number for migration in known}:
-        raise error("fenced", f"the catalog has migration {max(unknown)}, newer than this version knows; upgrade it")
+    applied: dict[int, int] = dict(connection.execute(_APPLIED).fetchall())
+    too_new = [number for number, commits_from in applied.items() if commits_from > known[-1].number]
+    if too_new:
+        raise error("fenced", f"the catalog has migration {max(too_new)}, too new for this version; upgrade it")
     missing = [each for each in known if each.number not in applied and each.number <= (up_to or each.number)]
     for migration in missing:
         with connection.transaction():
             connection.execute(migration.script)
             connection.execute(
-                "INSERT INTO schema_migrations (number, name) VALUES (%s, %s)", (migration.number, migration.name)
+                "INSERT INTO schema_migrations (number, name, commits_from) VALUES (%s, %s, %s)",
+                (migration.number, migration.name, migration.commits_from),
             )
     return missing

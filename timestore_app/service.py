@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import FrameType, TracebackType
 from typing import Self
 from uuid import uuid4
@@ -199,10 +200,13 @@ class Service:
         ended = threading.Event()
 
         def renew() -> None:
-            while not ended.wait(lease_s / 3):
+            pause_s = lease_s / 3
+            while not ended.wait(pause_s):
                 try:
                     ledger.renew_lease(lease_s=lease_s)
+                    pause_s = lease_s / 3
                 except TimestoreError as exc:
+                    pause_s = 1.0  # sweepers wait for a lease after Postgres has come back, but no longer
                     log.warning("lease.not_renewed", error=str(exc))
 
         threading.Thread(target=renew, name="lease", daemon=True).start()
@@ -215,6 +219,7 @@ class Service:
             store=store,
             history_retention=self._settings.retention.timedelta,
             ticket_lifetime=TICKET_LIFETIME,
+            lease=timedelta(seconds=self._settings.lease_s),
         )
         ended = threading.Event()
 

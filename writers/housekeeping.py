@@ -1,7 +1,9 @@
-"""What is due from time to time: windows expire, history is cut off, bytes of no version are deleted."""
+"""What is due from time to time: windows expire, history is cut off, what dead servers left is swept, bytes go."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -13,6 +15,14 @@ from timestore.errors import TimestoreError
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one sweep did."""
+
+    condemned: int  # files that dead servers left
+    deleted: int  # files whose bytes are gone, whatever they were condemned for
+
+
 class Housekeeping:
     """Does what is due. Any number of servers may do so at once, and die at any point of it.
 
@@ -21,18 +31,36 @@ class Housekeeping:
     """
 
     def __init__(
-        self, *, lifecycle: Lifecycle, store: Store, history_retention: timedelta, ticket_lifetime: timedelta
+        self,
+        *,
+        lifecycle: Lifecycle,
+        store: Store,
+        history_retention: timedelta,
+        ticket_lifetime: timedelta,
+        lease: timedelta,
     ) -> None:
         self._lifecycle = lifecycle
         self._store = store
         self._history_retention = history_retention
         self._ticket_lifetime = ticket_lifetime
+        self._lease = lease
+        self._sweeps_from = time.monotonic() + lease.total_seconds()
 
     def run(self) -> None:
         """Do everything that is due; raises what the catalog raises."""
         self._expire_windows()
         self._lifecycle.purge(retention=self._history_retention, ticket_lifetime=self._ticket_lifetime)
-        self._delete_condemned()
+        self.sweep()
+
+    def sweep(self) -> Swept:
+        """Condemn what dead servers left, then delete the bytes of all that is condemned.
+
+        Nothing is condemned before this server has run for a lease: it may be its own network that was away.
+        """
+        condemned = self._lifecycle.sweep(lease=self._lease) if time.monotonic() >= self._sweeps_from else 0
+        if condemned:
+            log.info("files.swept", files=condemned)
+        return Swept(condemned=condemned, deleted=self._delete_condemned())
 
     def _expire_windows(self) -> None:
         for incarnation in self._lifecycle.expirable():
@@ -44,19 +72,23 @@ class Housekeeping:
                 continue
             log.info("windows.expired", incarnation=str(incarnation), version=expiry.version, rows=expiry.rows)
 
-    def _delete_condemned(self) -> None:
+    def _delete_condemned(self) -> int:
         after = BEFORE_ALL_FILES
+        deleted = 0
         while page := self._lifecycle.condemned_files(after=after):
             after = page[-1].holder_id
-            if deleted := [file for file in page if self._delete(file)]:
-                self._lifecycle.forget_files(deleted)
-                log.info("files.deleted", files=len(deleted))
+            if gone := [file for file in page if self._delete(file)]:
+                self._lifecycle.settle_files(gone)
+                deleted += len(gone)
+        if deleted:
+            log.info("files.deleted", files=deleted)
+        return deleted
 
     def _delete(self, file: CondemnedFile) -> bool:
-        """Delete a file's bytes; one that cannot be deleted stays condemned, and does not keep the others."""
+        """Delete a file's bytes and look; one that is still there stays condemned, and does not keep the others."""
         try:
             self._store.delete(file.path)
+            return self._store.stat(file.path) is None
         except TimestoreError as exc:
             log.warning("file.not_deleted", file_id=str(file.holder_id), error=str(exc))
             return False
-        return True

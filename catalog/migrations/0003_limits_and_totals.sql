@@ -4,6 +4,20 @@
 -- until it ends. Without this, one that had begun with the function of before could end after the totals are summed.
 LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE;
 
+-- Which servers may go on committing once a migration is there: those that know migration `commits_from` or a later one.
+-- By itself a migration suits only servers that know it; one that says otherwise lets servers be upgraded one by one.
+ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS commits_from integer;
+
+-- Raises TS002 when the catalog is too new for a server that knows migrations up to p_known_migration.
+CREATE FUNCTION check_server(p_known_migration integer) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT max(coalesce(commits_from, number)) FROM schema_migrations) > p_known_migration THEN
+        RAISE EXCEPTION 'the catalog is newer than this server' USING ERRCODE = 'TS002';
+    END IF;
+END
+$$;
+
 ALTER TABLE datasets
     ADD COLUMN max_rows_per_put bigint CHECK (max_rows_per_put > 0),
     ADD COLUMN max_bytes        bigint CHECK (max_bytes > 0),       -- of the visible data files together
@@ -64,9 +78,7 @@ DECLARE
     v_created   boolean := false;
     v_bytes     bigint;
 BEGIN
-    IF (SELECT max(number) FROM schema_migrations) > p_known_migration THEN
-        RAISE EXCEPTION 'the catalog is newer than this server' USING ERRCODE = 'TS002';
-    END IF;
+    PERFORM check_server(p_known_migration);
 
     IF (p_dataset ->> 'create')::boolean THEN
         INSERT INTO datasets (name, incarnation, timestamp_column, window_length, row_order, evolution, bounds, storage,

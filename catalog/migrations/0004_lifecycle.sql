@@ -29,9 +29,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_head dataset_heads%ROWTYPE;
 BEGIN
-    IF (SELECT max(number) FROM schema_migrations) > p_known_migration THEN
-        RAISE EXCEPTION 'the catalog is newer than this server' USING ERRCODE = 'TS002';
-    END IF;
+    PERFORM check_server(p_known_migration);
     SELECT h.* INTO v_head FROM dataset_heads h JOIN datasets d USING (dataset_id)
     WHERE d.incarnation = p_incarnation FOR UPDATE OF h;
     -- The lock may have been waited for: whether the dataset was dropped meanwhile, only a new statement sees.
@@ -130,9 +128,7 @@ DECLARE
     v_holders uuid[];
     v_appends integer;
 BEGIN
-    IF (SELECT max(number) FROM schema_migrations) > p_known_migration THEN
-        RAISE EXCEPTION 'the catalog is newer than this server' USING ERRCODE = 'TS002';
-    END IF;
+    PERFORM check_server(p_known_migration);
     -- One at a time for each dataset: two that delete the last two slices of a file would both leave it to the other.
     -- Commits are not held up by this lock.
     SELECT * INTO v_dataset FROM datasets WHERE dataset_id = p_dataset_id FOR NO KEY UPDATE SKIP LOCKED;

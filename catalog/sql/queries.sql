@@ -176,7 +176,7 @@ ORDER BY part;
 SELECT (SELECT count(*) FROM datasets WHERE dropped_at IS NULL),
        (SELECT count(*) FROM appends WHERE state = 'committed'),
        (SELECT count(*) FROM intents),
-       (SELECT count(*) FROM condemned_files);
+       (SELECT count(*) FROM condemned_files WHERE deleted_at IS NULL);
 
 -- name: abandon_key
 -- Fence an idempotency key: see the function.
@@ -227,16 +227,24 @@ RETURNING h.history_floor;
 SELECT purge_history(
     %(known_migration)s, %(dataset_id)s, %(ticket_lifetime)s::interval, %(retention)s::interval, %(limit)s);
 
+-- name: sweep_intents
+-- Condemn what dead servers left: see the function.
+SELECT sweep_intents(%(known_migration)s, %(lease)s::interval, %(keep)s::interval);
+
 -- name: list_condemned_files
--- A page of the files whose bytes are to be deleted.
+-- A page of the files whose bytes are to be deleted, for the first time or once more.
 SELECT holder_id, path FROM condemned_files
-WHERE storage = %(storage)s AND holder_id > %(after)s
+WHERE storage = %(storage)s AND holder_id > %(after)s AND (deleted_at IS NULL OR forget_after <= clock_timestamp())
 ORDER BY holder_id
 LIMIT %(limit)s;
 
--- name: forget_condemned_files
--- Forget files whose bytes are deleted.
-DELETE FROM condemned_files WHERE holder_id = ANY (%(holder_ids)s);
+-- name: settle_condemned_files
+-- Note that bytes are gone: forget the files, but for those whose bytes may come back.
+WITH forgotten AS (
+    DELETE FROM condemned_files
+    WHERE holder_id = ANY (%(holder_ids)s) AND coalesce(forget_after <= clock_timestamp(), true))
+UPDATE condemned_files SET deleted_at = clock_timestamp()
+WHERE holder_id = ANY (%(holder_ids)s) AND forget_after > clock_timestamp();
 
 -- name: find_catalog
 -- Whether a schema has a catalog.

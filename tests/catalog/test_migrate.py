@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 import timestore
 from catalog.connections import Connections
-from catalog.migrate import known_migrations, migrate, newest_migration
+from catalog.migrate import Migration, known_migrations, migrate, newest_migration
 from tests.fixtures.data import cpu_table
 from tests.fixtures.server import StartService
 from timestore.errors import RetryableError, TimestoreError
@@ -41,6 +41,32 @@ def test_newer_catalog_is_refused(postgres_dsn: str, catalog_schema: str) -> Non
         migrate(postgres_dsn, catalog_schema)
 
     assert caught.value.kind == "fenced"
+
+
+def test_servers_may_be_upgraded_one_by_one(
+    start_service: StartService, postgres_dsn: str, catalog_schema: str, connections: Connections
+) -> None:
+    """A migration that says which older servers it suits lets those commit, and start, and no others."""
+    known = newest_migration()
+    with timestore.connect(start_service().url) as client, connections.connection() as connection:
+        insert = "INSERT INTO schema_migrations (number, name, commits_from) VALUES (9999, 'future', %s)"
+        connection.execute(insert, (known,))
+
+        assert client.append("cpu", cpu_table(10)).version == 1
+        assert migrate(postgres_dsn, catalog_schema) == []
+        with timestore.connect(start_service().url) as other:
+            assert other.append("cpu", cpu_table(10, offset=10)).version == 2
+
+        connection.execute("UPDATE schema_migrations SET commits_from = 9999 WHERE number = 9999")
+        with pytest.raises(TimestoreError) as caught:
+            client.append("cpu", cpu_table(10, offset=20))
+        assert caught.value.kind == "fenced"
+
+
+def test_a_migration_says_whom_it_suits() -> None:
+    """By itself a migration suits only servers that know it."""
+    assert Migration(7, "alone", "SELECT 1;").commits_from == 7
+    assert Migration(7, "additive", "-- Adds a column.\n-- commits from 0005\nSELECT 1;").commits_from == 5
 
 
 def test_older_server_does_not_commit(

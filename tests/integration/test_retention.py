@@ -52,6 +52,7 @@ def _keep_house(connections: Connections, tmp_path: Path) -> Keep:
             store=store or LocalStore(root=tmp_path / "data"),
             history_retention=retention,
             ticket_lifetime=lifetime,
+            lease=timedelta(seconds=30),
         ).run()
 
     return keep

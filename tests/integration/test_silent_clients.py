@@ -18,15 +18,16 @@ from tests.fixtures.raw_flight import DO_PUT, flight_messages
 from tests.fixtures.raw_put import RawPut, command, typed
 from tests.fixtures.server import StartService, wait_until
 
-SENT = cpu_table(600_000, step_s=1)  # enough for files to be written before the end
+SENT = cpu_table(600_000, step_s=0.1)  # enough for files to be written before the end
 
 
 def test_a_silent_client_loses_what_it_holds(start_service: StartService, tmp_path: Path) -> None:
     """A put whose client falls silent gives back its place, memory, files and intents; the client hears why."""
-    service = start_service(put_idle_timeout_s=0.5, max_running_puts=1)
+    service = start_service(put_idle_timeout_s=3, max_running_puts=1)
     put = RawPut(service.url, command(dataset="cpu", idempotency_key="a"), SENT.schema)
     assert put.answer() is not None
     put.send(SENT)
+    wait_until(lambda: len(published_files(tmp_path)) > 0)
 
     with timestore.connect(service.url) as client:
         wait_until(lambda: client.stats()["stalled_puts"] == 1)
