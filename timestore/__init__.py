@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from timestore.client import Client, connect
+from timestore.client import Append, AppendResult, AsyncClient, Client, Progress, connect, connect_async
 from timestore.errors import TimestoreError
 from timestore.receipt import Receipt
 
 __version__ = version("timestore")
-__all__ = ["Client", "Receipt", "TimestoreError", "__version__", "connect"]
+__all__ = [
+    "Append",
+    "AppendResult",
+    "AsyncClient",
+    "Client",
+    "Progress",
+    "Receipt",
+    "TimestoreError",
+    "__version__",
+    "connect",
+    "connect_async",
+]

@@ -19,5 +19,16 @@ def test_importing_the_contract_stays_light() -> None:
 
 def test_the_public_names_are_few() -> None:
     """What users import from ``timestore`` itself is decided, not accidental."""
-    assert timestore.__all__ == ["Client", "Receipt", "TimestoreError", "__version__", "connect"]
+    assert timestore.__all__ == [
+        "Append",
+        "AppendResult",
+        "AsyncClient",
+        "Client",
+        "Progress",
+        "Receipt",
+        "TimestoreError",
+        "__version__",
+        "connect",
+        "connect_async",
+    ]
     assert all(hasattr(timestore, name) for name in timestore.__all__)

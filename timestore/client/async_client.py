@@ -1,0 +1,68 @@
+"""The client for asyncio: each call of the plain one on a thread, so that the event loop goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import pyarrow as pa
+
+from timestore.client.client import Client, connect
+from timestore.client.retrying import DEFAULT_DEADLINE_S
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def connect_async(url: str, *, deadline_s: float = DEFAULT_DEADLINE_S, retries: bool = True) -> AsyncClient:
+    """Return a client as ``connect`` does, whose methods are awaited."""
+    return AsyncClient(connect(url, deadline_s=deadline_s, retries=retries))
+
+
+def _awaited(
+    method: Callable[Concatenate[Client, P], T],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    @functools.wraps(method)
+    async def call(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(method, self._client, *args, **kwargs)
+
+    return call
+
+
+class AsyncClient:
+    """``Client``, awaited. A call that is cancelled goes on in its thread: repeat it with its idempotency key."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    append = _awaited(Client.append)
+    append_many = _awaited(Client.append_many)
+    read = _awaited(Client.read)
+    schema = _awaited(Client.schema)
+    create_dataset = _awaited(Client.create_dataset)
+    datasets = _awaited(Client.datasets)
+    describe = _awaited(Client.describe)
+    manifest = _awaited(Client.manifest)
+    receipt = _awaited(Client.receipt)
+    history = _awaited(Client.history)
+    health = _awaited(Client.health)
+    stats = _awaited(Client.stats)
+    close = _awaited(Client.close)
+
+    async def read_batches(self, dataset: str, **options: Any) -> AsyncIterator[pa.RecordBatch]:
+        """Yield what ``Client.read_batches`` reads, with its options."""
+        reader = await asyncio.to_thread(self._client.read_batches, dataset, **options)
+        while (batch := await asyncio.to_thread(_next, reader)) is not None:
+            yield batch
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    return next(iter(reader), None)
