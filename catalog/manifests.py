@@ -105,6 +105,11 @@ class Manifests:
             raise _expired(dataset, version)
         return dataset
 
+    def find(self, name: str) -> Dataset | None:
+        """Return the dataset of that name, however its case; None if there is none."""
+        rows = self._connections.read("find_dataset", {"name": name})
+        return dataset_from_row(rows[0]) if rows else None
+
     def check(self) -> None:
         """Ask the catalog anything; raises ``catalog_unavailable`` if it does not answer."""
         self._connections.read("read_identity", {"storage": DEFAULT_STORAGE})

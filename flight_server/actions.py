@@ -18,7 +18,9 @@ from flight_server.items import (
     history_item,
     manifest_item,
 )
+from flight_server.sql_action import SQL_HELP, SqlAction
 from flight_server.tables import PageRequest, Table, encode_json
+from readers.sql import SqlQueries
 from storage.marker import MARKER_PATH
 from storage.store import Store
 from timestore import __version__
@@ -59,12 +61,14 @@ class Actions:
         lifecycle: DatasetLifecycle,
         shared: Workshop,
         store: Store,
+        sql: SqlQueries,
     ) -> None:
         self._manifests = manifests
         self._ingestion = ingestion
         self._lifecycle = lifecycle
         self._shared = shared
         self._store = store
+        self._sql = SqlAction(sql)
         self.table = {action.name: action for action in self._all()}
 
     def run(self, name: str, body: bytes) -> Results:
@@ -128,6 +132,7 @@ class Actions:
                 help="List a dataset's commits, newest first. Body: {v, dataset, cursor, limit, format}.",
                 run=self._history,
             ),
+            Action(name="sql", help=SQL_HELP, run=self._sql.run),
             Action(name="stats", help="Return counts and memory of this server.", run=self._stats),
         ]
 

@@ -132,12 +132,14 @@ def _kinds() -> dict[str, KindSpec]:
 
     invalid = InvalidInputError
     add("descriptor_invalid name_invalid end_missing row_count_mismatch", invalid, 400, "INVALID_ARGUMENT")
+    add("query_invalid", invalid, 400, "INVALID_ARGUMENT")
     add("unauthenticated", AccessDeniedError, 401, "UNAUTHENTICATED", GrpcCode.UNAUTHENTICATED)
     add("permission_denied", AccessDeniedError, 403, "PERMISSION_DENIED", GrpcCode.PERMISSION_DENIED)
     add("dataset_not_found receipt_not_found version_not_found action_unknown", NotFoundError, 404, "NOT_FOUND")
     add("idempotency_conflict idempotency_abandoned dataset_exists", ConflictError, 409, "ALREADY_EXISTS")
     add("version_expired", NotFoundError, 410, "NOT_FOUND")
     add("batch_too_large too_many_windows too_many_rows dataset_full", invalid, 413, "OUT_OF_RANGE")
+    add("query_too_expensive", invalid, 413, "OUT_OF_RANGE")
     add(
         "schema_mismatch type_unsupported batch_invalid timestamp_null timestamp_unordered timestamp_out_of_bounds "
         "value_not_storable",

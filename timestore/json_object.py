@@ -118,6 +118,12 @@ class JsonObject:
         self.finish()
         return taken
 
+    def all_integers(self) -> dict[str, int]:
+        """Take every field, each of which must be an integer that is not negative."""
+        taken = {name: value for name in self._fields if (value := self.integer(name)) is not None}
+        self.finish()
+        return taken
+
     def child(self, name: str) -> JsonObject | None:
         value = self._take(name)
         return None if value is None else JsonObject.of(value, what=f"field {name!r} of the {self._what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from flight_server.actions import Actions
 from flight_server.server import FlightDoor
 from readers.file_reader import ReaderPool
 from readers.reads import Reads
+from readers.sql import SqlQueries
 from storage.marker import claim_root, foreign_root
 from storage.opening import open_store
 from storage.store import Store
@@ -43,6 +45,8 @@ from writers.pool import WriterPool
 from writers.watchdog import Watchdog
 
 READERS = 8
+SQL_QUERIES = 2
+MINIMUM_SQL_BYTES = 128 << 20
 MINIMUM_WRITER_BYTES = 64 << 20
 START_TIMEOUT_S = 30.0
 SUPERVISION_INTERVAL_S = 0.25
@@ -149,6 +153,7 @@ class Service:
                 lifecycle=DatasetLifecycle(manifests=manifests, lifecycle=lifecycle, fence=fence),
                 shared=shared,
                 store=store,
+                sql=self._build_sql(manifests, store),
             ),
         )
 
@@ -180,6 +185,16 @@ class Service:
                 max_windows_per_put=settings.max_windows_per_put,
                 chunk_bytes=buffers // (4 * threads),
             ),
+        )
+
+    def _build_sql(self, manifests: Manifests, store: Store) -> SqlQueries:
+        """Bound queries: their processes take memory beside the budget, but no more than it allows."""
+        return SqlQueries(
+            manifests=manifests,
+            store=store,
+            running=SQL_QUERIES,
+            memory_limit_bytes=max(self._settings.memory_budget // 8 // SQL_QUERIES, MINIMUM_SQL_BYTES),
+            threads=max(1, (os.cpu_count() or 1) // SQL_QUERIES),
         )
 
     def _start_postgres(self) -> None:

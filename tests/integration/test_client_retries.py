@@ -153,13 +153,12 @@ class Calls:
         error("schema_mismatch", "no"),
         error("idempotency_conflict", "no"),
         error("internal", "no"),
-        error("deadline_exceeded", "no"),
         LookupError("mine"),
     ],
     ids=lambda failure: getattr(failure, "kind", "not ours"),
 )
 def test_what_is_never_repeated(failure: Exception) -> None:
-    """Wrong input, conflicts, defects, deadlines and what is not ours are raised at once."""
+    """Wrong input, conflicts, defects and what is not ours are raised at once."""
     calls = Calls(failure)
 
     with pytest.raises(type(failure)):

@@ -49,11 +49,18 @@ class AsyncClient:
     history = _awaited(Client.history)
     health = _awaited(Client.health)
     stats = _awaited(Client.stats)
+    sql = _awaited(Client.sql)
     close = _awaited(Client.close)
 
     async def read_batches(self, dataset: str, **options: Any) -> AsyncIterator[pa.RecordBatch]:
         """Yield what ``Client.read_batches`` reads, with its options."""
         reader = await asyncio.to_thread(self._client.read_batches, dataset, **options)
+        while (batch := await asyncio.to_thread(_next, reader)) is not None:
+            yield batch
+
+    async def sql_batches(self, query: str, **options: Any) -> AsyncIterator[pa.RecordBatch]:
+        """Yield what ``Client.sql_batches`` reads, with its options."""
+        reader = await asyncio.to_thread(self._client.sql_batches, query, **options)
         while (batch := await asyncio.to_thread(_next, reader)) is not None:
             yield batch
 
@@ -65,4 +72,7 @@ class AsyncClient:
 
 
 def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
-    return next(iter(reader), None)
+    try:
+        return reader.read_next_batch()
+    except StopIteration:
+        return None

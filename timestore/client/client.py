@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -224,6 +225,44 @@ class Client:
     def history(self, dataset: str) -> list[dict[str, Any]]:
         """List a dataset's commits, newest first."""
         return self._items("history", {"dataset": dataset})
+
+    def sql(
+        self,
+        query: str,
+        *,
+        version: int | None = None,
+        versions: Mapping[str, int] | None = None,
+        as_of: datetime | None = None,
+        max_rows: int | None = None,
+        timeout_s: float | None = None,
+    ) -> pa.Table:
+        """Query datasets by one SQL statement of DuckDB, in the server, and return all rows.
+
+        Each dataset is a table of its name, with the key's parts as text columns. ``version`` is for a query of one
+        dataset, ``versions`` says one for each, ``as_of`` an instant for all; otherwise the newest are read. More than
+        ``max_rows`` rows, or more than ``timeout_s`` seconds, are an error (``query_too_expensive``).
+        """
+        return self.sql_batches(
+            query, version=version, versions=versions, as_of=as_of, max_rows=max_rows, timeout_s=timeout_s
+        ).read_all()
+
+    def sql_batches(
+        self,
+        query: str,
+        *,
+        version: int | None = None,
+        versions: Mapping[str, int] | None = None,
+        as_of: datetime | None = None,
+        max_rows: int | None = None,
+        timeout_s: float | None = None,
+    ) -> pa.RecordBatchReader:
+        """Query as ``sql`` does, but return the rows batch by batch, in bounded memory."""
+        limits = {"versions": dict(versions) if versions else None, "max_rows": max_rows, "timeout_s": timeout_s}
+        said = {name: value for name, value in limits.items() if value is not None}
+        body = {"query": query, **as_of_of(version, as_of).as_json(), **said}
+        streams = (pa.ipc.open_stream(result.body) for result in self._results("sql", body))
+        first = next(streams)
+        return pa.RecordBatchReader.from_batches(first.schema, chain(first, chain.from_iterable(streams)))
 
     def health(self) -> dict[str, Any]:
         """Say whether the server can take puts."""

@@ -32,8 +32,8 @@ class Retrying:
     def call(self, attempt: Callable[[], T], *, may_repeat: Callable[[], bool] = lambda: True) -> T:
         """Return what ``attempt`` returns; raise the error of the last one.
 
-        Only a ``RetryableError`` is worth another attempt, and only while ``may_repeat`` says so. At its deadline a
-        query would only run into the next one, so ``deadline_exceeded`` is final.
+        Only a ``RetryableError`` is worth another attempt, and only while ``may_repeat`` says so. (``internal`` may be
+        repeated too, but rarely helps: the caller should hear of it.)
         """
         backoff = _Backoff(deadline=time.monotonic() + self.deadline_s, may_repeat=may_repeat)
         caller = stamina.RetryingCaller(attempts=None, timeout=None)
@@ -53,7 +53,7 @@ class _Backoff:
 
         What the server asks for is the least; the jitter keeps many clients from coming back all at once.
         """
-        if not isinstance(failure, RetryableError) or failure.kind == "deadline_exceeded" or not self._may_repeat():
+        if not isinstance(failure, RetryableError) or not self._may_repeat():
             return False
         longest = min(_FIRST_WAIT_S * 2.0**self._failures, _LONGEST_WAIT_S)
         self._failures = min(self._failures + 1, 32)
