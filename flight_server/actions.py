@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
@@ -143,6 +144,7 @@ class Actions:
                 "status": "ok" if self._ingestion.accepts_puts else "refusing puts",
                 "version": __version__,
                 "protocol": PROTOCOL_VERSION,
+                "time": format_instant(datetime.now(UTC)),
                 "catalog": _reachable(self._manifests.check),
                 "storage": _reachable(lambda: self._store.stat(MARKER_PATH)),
             }

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
     "tests.fixtures.server",
+    "tests.fixtures.command_line",  # after those that it imports
 ]
 
 # Two cores may be busy with other things, so no example has a deadline. `make fuzz` looks deeper, again and again.

@@ -11,12 +11,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from timestore.durations import Duration
 from timestore.errors import TimestoreError
 from timestore_app.machine import available_memory_bytes, default_data_dir
+from timestore_app.units import Bytes, Seconds
 
 ENV_PREFIX = "TIMESTORE_"
 CLIENT_VARIABLES = ("TIMESTORE_URL",)  # no settings of the server
@@ -59,19 +60,19 @@ class Settings(BaseSettings):
         le=256,
         description="Threads that write files; default: cores.",
     )
-    memory_budget: ByteSize = Field(
-        default_factory=lambda: ByteSize(min(available_memory_bytes() // 4, 4 * GIB)),
+    memory_budget: Bytes = Field(
+        default_factory=lambda: min(available_memory_bytes() // 4, 4 * GIB),
         description="Memory for all that is buffered, written and read, such as 2GiB; default: a quarter of the memory "
         "there is, at most 4GiB.",
     )
     max_running_puts: int = Field(128, ge=1, le=10_000, description="Puts that may run at once.")
-    max_batch_bytes: ByteSize = Field(ByteSize(256 << 20), gt=0, description="Largest record batch.")
+    max_batch_bytes: Bytes = Field(256 << 20, gt=0, description="Largest record batch.")
     max_windows_per_put: int = Field(1_000, ge=1, le=100_000, description="Time windows that one put may touch.")
-    put_idle_timeout_s: float = Field(
+    put_idle_timeout_s: Seconds = Field(
         60.0, gt=0, le=86_400, description="Seconds after which a put whose client sends nothing is given up."
     )
-    shutdown_grace_s: float = Field(30.0, ge=0, description="Seconds that running puts get to finish at shutdown.")
-    lease_s: float = Field(30.0, ge=5, description="Seconds after which a silent server counts as gone.")
+    shutdown_grace_s: Seconds = Field(30.0, ge=0, description="Seconds that running puts get to finish at shutdown.")
+    lease_s: Seconds = Field(30.0, ge=5, description="Seconds after which a silent server counts as gone.")
     retention: Annotated[Duration, BeforeValidator(_duration)] = Field(
         Duration.parse("7d"),
         description="How long removed rows stay readable at older versions, and their files in storage: 7d, 12h, 30m.",
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
                 "nothing: use 127.0.0.1, or say --insecure-network as well"
             )
         return self
+
+
+def client_url() -> str | None:
+    """Return the server that TIMESTORE_URL names for client commands."""
+    return os.environ.get("TIMESTORE_URL") or None
 
 
 class SettingsError(Exception):

@@ -269,3 +269,7 @@ FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname <> 'schema_migrations'
 GROUP BY c.oid, c.relname;
+
+-- name: read_clock
+-- The only clock that counts.
+SELECT clock_timestamp();

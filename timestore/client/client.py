@@ -222,6 +222,25 @@ class Client:
         """Return the receipt of an append; raises ``receipt_not_found`` while there is none."""
         return Receipt.from_json(self._single("receipt", {"dataset": dataset, "idempotency_key": idempotency_key}))
 
+    def abandon(self, dataset: str, idempotency_key: str) -> dict[str, Any]:
+        """Give up an idempotency key for ever: no append with it can commit any more.
+
+        Returns ``abandoned``: true if so, false with the ``receipt`` if one had committed before.
+        """
+        return self._single("abandon", {"dataset": dataset, "idempotency_key": idempotency_key})
+
+    def drop_dataset(self, dataset: str, *, confirm: str) -> dict[str, Any]:
+        """Drop a dataset with all its rows; ``confirm`` is its name once more. There is no way back."""
+        return self._single("drop_dataset", {"dataset": dataset, "confirm": confirm})
+
+    def set_retention(self, dataset: str, retention: str | None) -> dict[str, Any]:
+        """Say how long windows are kept after their end: ``<n>m``, ``<n>h``, ``<n>d``, or None for ever."""
+        return self._single("set_retention", {"dataset": dataset, "retention": retention})
+
+    def expire(self, dataset: str) -> dict[str, Any]:
+        """Remove the windows that are past the dataset's retention now; the server does so once a minute by itself."""
+        return self._single("expire", {"dataset": dataset})
+
     def history(self, dataset: str) -> list[dict[str, Any]]:
         """List a dataset's commits, newest first."""
         return self._items("history", {"dataset": dataset})

@@ -41,6 +41,8 @@ class Payload:
 def payload_of(data: Any) -> Payload:
     """Take a caller's data; raises ``TypeError`` for what has no rows in it, or ``schema_mismatch``."""
     match data:
+        case Payload():
+            return data
         case pa.RecordBatchReader():
             return Payload(data.schema, lambda: data, one_shot=True)
         case pa.RecordBatch():

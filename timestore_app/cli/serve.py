@@ -1,4 +1,4 @@
-"""The command line."""
+"""``timestore serve``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import click
 from catalog.embedded import EmbeddedPostgresError
 from timestore import __version__
 from timestore.errors import TimestoreError
+from timestore_app.cli import EXIT_FAILED
 from timestore_app.data_directory import DirectoryInUseError, DirectoryVersionError
 from timestore_app.logs import configure_logs
 from timestore_app.service import Service
 from timestore_app.settings import Settings, SettingsError
 
-EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_DIRECTORY_IN_USE = 3
 
@@ -42,13 +42,7 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="timestore")
-def main() -> None:
-    """Take Arrow streams in over Arrow Flight, exactly once, into DuckDB files."""
-
-
-@main.command()
+@click.command(short_help="Start a server.")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @_settings_options
 def serve(config: Path | None, **options: Any) -> None:
