@@ -14,7 +14,7 @@ from timestore.errors import RetryableError
 
 T = TypeVar("T")
 
-DEFAULT_DEADLINE_S = 30.0
+DEFAULT_DEADLINE_S = 10.0
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
 
