@@ -17,7 +17,7 @@ import timestore as ts_client
 from tests.fixtures.command_line import Run, run_process
 from tests.fixtures.data import cpu_table
 from tests.fixtures.files import manifest_paths
-from tests.fixtures.server import ServerProcess, same_user_environment
+from tests.fixtures.server import ServerProcess, same_user_environment, wait_until
 from timestore_app.cli import load
 from timestore_app.cli.group import COMMANDS
 from timestore_app.service import Service
@@ -190,14 +190,19 @@ def test_exit_codes(timestore: Run, server_process: Callable[..., ServerProcess]
     timestore("nothing", code=2)
 
 
-def test_interrupted_put_says_that_repeating_is_safe(server_url: str) -> None:
-    """Ctrl-C ends a put with a line that says it may be run again, and that is so."""
+@pytest.mark.parametrize("while_it", ["loads", "reads"])
+def test_interrupted_put_says_that_repeating_is_safe(server_url: str, while_it: str) -> None:
+    """Ctrl-C ends a command with a line that says it may be run again, however far it had come."""
     command = [sys.executable, "-m", "timestore_app", "put", "-", "--format", "csv", "--dataset", "d"]
     command += ["--timestamp-column", "t", "--url", server_url]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=same_user_environment())
     assert process.stdin is not None
-    process.stdin.write(b"t,v\n" * (1 << 16))  # more than a pipe holds: once it is written, the command reads
-    process.stdin.flush()
+    if while_it == "reads":
+        process.stdin.write(b"t,v\n" * (1 << 16))  # more than a pipe holds: once it is written, the command reads
+        process.stdin.flush()
+    else:
+        loaded = Path(f"/proc/{process.pid}/maps")
+        wait_until(lambda: "pyarrow" in loaded.read_text())
 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -10,13 +10,18 @@ from importlib import import_module
 from typing import Any
 
 EXIT_FAILED = 1
+INTERRUPTED = "interrupted; running the same command again is safe, and adds nothing twice"
 
 _OURS = ("catalog", "flight_server", "readers", "storage", "timestore", "timestore_app", "writers")
 
 
 def main() -> None:
     """Run ``timestore``."""
-    load("timestore_app.cli.group:cli")(prog_name="timestore")
+    try:
+        load("timestore_app.cli.group:cli")(prog_name="timestore")
+    except KeyboardInterrupt:  # while the command itself was still being loaded
+        sys.stderr.write(f"timestore: {INTERRUPTED}\n")
+        sys.exit(EXIT_FAILED)
 
 
 def load(path: str) -> Any:

@@ -9,7 +9,7 @@ import click
 
 from timestore import __version__
 from timestore.errors import TimestoreError
-from timestore_app.cli import EXIT_FAILED, load
+from timestore_app.cli import EXIT_FAILED, INTERRUPTED, load
 
 EXIT_REFUSED = 4
 EXIT_UNREACHABLE = 5
@@ -67,7 +67,7 @@ class Commands(click.Group):
         except OSError as exc:
             fail(f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}", EXIT_FAILED)
         except KeyboardInterrupt:
-            fail("interrupted; running the same command again is safe, and adds nothing twice", EXIT_FAILED)
+            fail(INTERRUPTED, EXIT_FAILED)
 
 
 class CommandFailedError(Exception):
