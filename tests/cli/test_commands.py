@@ -115,6 +115,37 @@ def test_drop_asks_for_the_name(filled: Run, client: ts_client.Client) -> None:
     assert client.describe("cpu")["rows"] == 20_010
 
 
+def test_drop(filled: Run, client: ts_client.Client) -> None:
+    """With the name once more, asked for or given, the dataset is gone."""
+    dropped = filled("drop", "cpu", "--json", stdin="cpu\n").out.splitlines()[-1]
+
+    assert '"dataset": "cpu"' in dropped
+    assert client.datasets() == []
+
+
+def test_retention_and_abandon(filled: Run, client: ts_client.Client) -> None:
+    """A retention can be set and taken back; a key is given up, or its receipt shown."""
+    filled("retention", "cpu", "36500d")
+    assert client.describe("cpu")["retention"] == "36500d"
+    assert filled("retention", "cpu", "forever", "--json").document["retention"] is None
+
+    assert filled("abandon", "cpu", "new", "--json").document["abandoned"]
+    assert filled("abandon", "cpu", "a", "--json").document["receipt"]["idempotency_key"] == "a"
+    with pytest.raises(ts_client.TimestoreError, match="abandoned"):
+        client.append("cpu", ROWS, key={"region": "eu"}, idempotency_key="new")
+
+
+def test_expire_through_the_client(client: ts_client.Client) -> None:
+    """The client drops, expires and abandons by the same actions, and says what became of it."""
+    client.append("cpu", cpu_table(10, offset=-40_000_000), create={"retention": "1d"})
+
+    assert client.expire("cpu")["rows"] == 10
+    assert client.describe("cpu")["rows"] == 0
+    with pytest.raises(ts_client.TimestoreError, match="confirm"):
+        client.drop_dataset("cpu", confirm="mem")
+    assert client.drop_dataset("cpu", confirm="cpu")["dataset"] == "cpu"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(timestore: Run, shell: str) -> None:
     """Each shell gets a script of its own."""

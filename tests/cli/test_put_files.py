@@ -263,12 +263,14 @@ def test_create_options(timestore: Run, client: ts_client.Client, tmp_path: Path
     csv.write_csv(pa.table({"t": ["2026-01-01T00:00:01Z", "2026-01-01T00:00:00Z"], "v": [1, 2]}), tmp_path / "d.csv")
     options = ["--timestamp-column", "t", "--window", "1h", "--order", "sort", "--evolution", "none"]
     options += ["--min", "2025-01-01T00:00:00+01:00", "--max", "2100-01-01T00:00:00Z", "--future-tolerance", "36500d"]
+    options += ["--max-rows-per-put", "2", "--max-bytes", "10GiB", "--retention", "36500d"]
 
     timestore("put", str(tmp_path / "d.csv"), "--dataset", "d", *options)
 
     described = client.describe("d")
     assert [described[name] for name in ("window", "order", "evolution")] == ["1h", "sort", "none"]
     assert (described["min"], described["future_tolerance_s"]) == ("2024-12-31T23:00:00Z", 36_500 * 86_400)
+    assert [described[name] for name in ("max_rows_per_put", "max_bytes", "retention")] == [2, 10 << 30, "36500d"]
 
 
 def test_refusals_and_their_exit_codes(timestore: Run, tmp_path: Path) -> None:

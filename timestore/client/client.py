@@ -79,7 +79,8 @@ class Client:
         ``data`` is a pyarrow table, record batch or reader, a pandas or polars frame, an iterable of those, or anything
         with ``__arrow_c_stream__`` or ``__arrow_c_array__``. A pandas frame's index is refused unless it is the
         default one, which is no data. ``create`` says how to create the dataset if it does not exist:
-        ``timestamp_column``, ``window``, ``order``, ``evolution``, ``min``, ``max``, ``future_tolerance_s``.
+        ``timestamp_column``, ``window``, ``order``, ``evolution``, ``min``, ``max``, ``future_tolerance_s``,
+        ``max_rows_per_put``, ``max_bytes``, ``retention``.
 
         A put that fails for no fault of its own is repeated with the same idempotency key until ``deadline_s`` (the
         client's, unless given; 0: never), if its rows can be sent again: a reader or a generator cannot, once it was

@@ -166,6 +166,11 @@ def create_options(command: F) -> F:
     @click.option("--min", "min_", type=Instant(), help="Refuse rows before this time.")
     @click.option("--max", "max_", type=Instant(), help="Refuse rows at or after this time.")
     @click.option("--future-tolerance", type=Duration(), help="Refuse rows that are further in the future.")
+    @click.option("--max-rows-per-put", type=click.IntRange(min=1), help="Refuse puts of more rows.")
+    @click.option("--max-bytes", type=Size(), help="Refuse puts once the data files take so much.")
+    @click.option(
+        "--retention", help="How long windows are kept after their end: <n>m, <n>h or <n>d; default: for ever."
+    )
     @functools.wraps(command)
     def with_create(
         *args: Any,
@@ -176,6 +181,9 @@ def create_options(command: F) -> F:
         window: str | None,
         order: str | None,
         evolution: str | None,
+        max_rows_per_put: int | None,
+        max_bytes: int | None,
+        retention: str | None,
         **kwargs: Any,
     ) -> Any:
         said = {
@@ -186,6 +194,9 @@ def create_options(command: F) -> F:
             "min": min_.isoformat() if min_ else None,
             "max": max_.isoformat() if max_ else None,
             "future_tolerance_s": future_tolerance,
+            "max_rows_per_put": max_rows_per_put,
+            "max_bytes": max_bytes,
+            "retention": retention,
         }
         create = {name: value for name, value in said.items() if value is not None}
         return command(*args, create=create, **kwargs)
