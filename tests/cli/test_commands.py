@@ -219,6 +219,7 @@ def test_exit_codes(timestore: Run, server_process: Callable[..., ServerProcess]
     assert "dataset_not_found" in codes[4].err
     timestore("describe", "nothing", "--tz", "Mars", code=2)
     timestore("nothing", code=2)
+    assert "grpc://127.0.0.1:8815" in timestore("datasets", "--url", "no url", code=2).err
 
 
 @pytest.mark.parametrize("while_it", ["loads", "reads"])

@@ -110,7 +110,11 @@ class Server:
     def client(self) -> Iterator[Client]:
         """Connect for the time of a ``with``."""
         stamina.instrumentation.set_on_retry_hooks([])  # what is retried is no line of a command's output
-        with connect(self.url, deadline_s=self.deadline_s) as client:
+        try:
+            connection = connect(self.url, deadline_s=self.deadline_s)
+        except TimestoreError as exc:
+            raise click.UsageError(exc.message) from exc
+        with connection as client:
             yield client
 
 
