@@ -137,14 +137,14 @@ def test_times_need_a_zone(client: timestore.Client) -> None:
 
 
 def test_a_readers_own_failure_is_not_hidden(client: timestore.Client) -> None:
-    """When the caller's data fail half way, the caller sees that failure (as Arrow tells it); nothing is stored."""
+    """When the caller's data fail half way, the caller sees that very failure; nothing is stored."""
     sent = cpu_table(10)
 
     def batches():
         yield from sent.to_batches()
         raise KeyError("the caller's own")
 
-    with pytest.raises(pa.ArrowInvalid, match="the caller's own"):
+    with pytest.raises(KeyError, match="the caller's own"):
         client.append("cpu", pa.RecordBatchReader.from_batches(sent.schema, batches()))
 
     assert client.datasets() == []
