@@ -29,7 +29,7 @@ def _retry_until_receipt(server: ServerProcess, key: str, *, timeout_s: float = 
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            with timestore.connect(server.url) as client:
+            with timestore.connect(server.url, retries=False) as client:
                 return client.append("cpu", SENT, idempotency_key=key)
         except (RetryableError, timestore.errors.InternalError):
             assert time.monotonic() < deadline
@@ -47,7 +47,7 @@ def test_sigterm_drains(server_process: StartProcess) -> None:
     stopping = threading.Thread(target=lambda: exit_codes.append(server.terminate()))
     stopping.start()
 
-    with timestore.connect(url) as client:
+    with timestore.connect(url, retries=False) as client:
         wait_until(lambda: client.health()["status"] != "ok")
         with pytest.raises(TimestoreError) as caught:
             client.append("cpu", SENT)
@@ -80,7 +80,7 @@ def test_idle_put_does_not_keep_the_server(server_process: StartProcess) -> None
 def test_kill_at_any_moment(server_process: StartProcess, victims: str, delay_s: float) -> None:
     """Kill -9 of server, Postgres or both during puts: after a restart and a retry, each put is there exactly once."""
     server = server_process()
-    with timestore.connect(server.url) as client:
+    with timestore.connect(server.url, retries=False) as client:
         client.append("cpu", SENT, idempotency_key="before")
     postgres = server.postgres()
     putting = threading.Thread(target=_append_ignoring_failure, args=(server.url, "during"))
@@ -97,7 +97,7 @@ def test_kill_at_any_moment(server_process: StartProcess, victims: str, delay_s:
 
     receipt = _retry_until_receipt(server, "during")
 
-    with timestore.connect(server.url) as client:
+    with timestore.connect(server.url, retries=False) as client:
         assert receipt.rows == SENT.num_rows
         assert client.append("cpu", SENT, idempotency_key="before").version == 1
         assert client.describe("cpu")["version"] == 2
@@ -163,7 +163,7 @@ def test_another_catalogs_storage_is_not_written(server_process: StartProcess, t
     storage = str(first.data_dir / "data")
     second = server_process("--storage-url", storage, data_dir=tmp_path / "other")
 
-    with timestore.connect(second.url) as client:
+    with timestore.connect(second.url, retries=False) as client:
         with pytest.raises(TimestoreError) as caught:
             client.append("cpu", SENT)
         assert caught.value.kind == "fenced"
@@ -192,7 +192,7 @@ def test_server_file_has_no_secret(server_process: StartProcess) -> None:
 
 def _append_ignoring_failure(url: str, key: str) -> None:
     try:
-        with timestore.connect(url) as client:
+        with timestore.connect(url, retries=False) as client:
             client.append("cpu", SENT, idempotency_key=key)
     except TimestoreError:
         pass

@@ -35,6 +35,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "receipt": {"dataset": "cpu", "idempotency_key": "a"},
     "abandon": {"dataset": "cpu", "idempotency_key": "a"},
     "history": {"dataset": "cpu"},
+    "sql": {"query": "SELECT 1"},
     "stats": {},
 }
 

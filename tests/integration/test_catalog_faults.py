@@ -17,7 +17,7 @@ SENT = cpu_table(20_000)
 def test_cut_during_the_commit(start_service: StartService, proxy: PostgresProxy, answer: bool, first: bool) -> None:
     """A connection that breaks during the commit leaves one append and one receipt, not a replay and not two."""
     service = start_service(catalog_dsn=proxy.dsn)
-    with timestore.connect(service.url) as client:
+    with timestore.connect(service.url, retries=False) as client:
         if not first:
             client.append("cpu", SENT, idempotency_key="before")
         proxy.cut_once(b"SELECT commit_appends(", answer=answer)
@@ -35,7 +35,7 @@ def test_cut_during_the_commit(start_service: StartService, proxy: PostgresProxy
 def test_cut_before_the_commit(start_service: StartService, proxy: PostgresProxy, statement: bytes) -> None:
     """A connection that breaks before the commit fails the put retryably; the retry makes it, once."""
     service = start_service(catalog_dsn=proxy.dsn)
-    with timestore.connect(service.url) as client:
+    with timestore.connect(service.url, retries=False) as client:
         client.append("cpu", cpu_table(10, offset=100_000), idempotency_key="before")
         proxy.cut_once(statement, answer=False)
 

@@ -47,7 +47,7 @@ class World:
     def client(self, **settings: Any) -> timestore.Client:
         """A client of a new server, in whose DSN the password stands."""
         dsn = make_conninfo(self.proxy.dsn, password=self.password)
-        return timestore.connect(self.start(catalog_dsn=dsn, **settings).url)
+        return timestore.connect(self.start(catalog_dsn=dsn, **settings).url, retries=False)
 
     def sql(self, statement: str) -> None:
         """Change the catalog by hand."""
@@ -232,13 +232,23 @@ def _(world: World) -> object:
     return _append(world, SENT.append_column("x", pa.array([2**62] * 100, pa.timestamp("s"))), create=NAMED)
 
 
+@_produces("query_invalid")
+def _(world: World) -> object:
+    return world.client().sql("SELECT * FROM read_csv('/etc/passwd')")
+
+
+@_produces("query_too_expensive")
+def _(world: World) -> object:
+    return world.client().sql("SELECT 1 UNION ALL SELECT 2", max_rows=1)
+
+
 @_produces("overloaded")
 def _(world: World) -> object:
     url = world.start(max_running_puts=1).url
     running = RawPut(url, command(dataset="cpu"), SENT.schema)
     assert running.answer() is not None
     try:
-        return timestore.connect(url).append("cpu", SENT)
+        return timestore.connect(url, retries=False).append("cpu", SENT)
     finally:
         running.finish()
 
@@ -258,7 +268,7 @@ def _(world: World) -> object:
     url = world.start(put_idle_timeout_s=0.2).url
     silent = RawPut(url, command(dataset="cpu"), SENT.schema)
     assert silent.answer() is not None
-    with timestore.connect(url) as client:
+    with timestore.connect(url, retries=False) as client:
         wait_until(lambda: client.stats()["running_puts"] == 0)
     return silent.finish()
 
@@ -283,7 +293,7 @@ def _(world: World) -> object:
     assert running.answer() is not None
     assert server.process is not None
     server.process.terminate()
-    with timestore.connect(url) as client:
+    with timestore.connect(url, retries=False) as client:
         wait_until(lambda: client.health()["status"] != "ok")
         try:
             return client.append("cpu", SENT)
@@ -322,7 +332,7 @@ def _(world: World) -> object:
 def _(world: World) -> object:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    return timestore.connect(f"grpc://127.0.0.1:{port}").append("cpu", SENT)
+    return timestore.connect(f"grpc://127.0.0.1:{port}", retries=False).append("cpu", SENT)
 
 
 def test_every_kind_has_a_producer() -> None:

@@ -285,7 +285,7 @@ def test_many_servers_keep_house_at_once(client: timestore.Client, keep_house: K
 def test_servers_keep_house_on_their_own(start_service: StartService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to ask: a server expires windows at an interval, again and again."""
     monkeypatch.setattr("timestore_app.service.HOUSEKEEPING_INTERVAL_S", 0.05)
-    with timestore.connect(start_service().url) as client:
+    with timestore.connect(start_service().url, retries=False) as client:
         client.append("cpu", OLD, create={"retention": "30d"})
         wait_until(lambda: client.describe("cpu")["rows"] == 0)
 
@@ -297,7 +297,7 @@ def test_servers_keep_house_on_their_own(start_service: StartService, monkeypatc
 
 def test_server_with_a_foreign_storage_ends_nothing(start_service: StartService, tmp_path: Path) -> None:
     """A server whose storage is not its catalog's neither abandons, expires nor drops."""
-    with timestore.connect(start_service().url) as client:
+    with timestore.connect(start_service().url, retries=False) as client:
         client.append("cpu", OLD, create={"retention": "30d"})
     foreign = start_service(storage_url=str(tmp_path / "elsewhere")).url
     bodies: dict[str, dict[str, Any]] = {

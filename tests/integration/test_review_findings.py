@@ -40,7 +40,7 @@ def test_a_lost_commit_that_lands_late_keeps_its_files(
     start_service: StartService, proxy: PostgresProxy, connections: Connections, tmp_path: Path
 ) -> None:
     """A commit whose connection broke, and which then holds the lock for long, loses no file of what it commits."""
-    with timestore.connect(start_service(catalog_dsn=proxy.dsn).url) as client:
+    with timestore.connect(start_service(catalog_dsn=proxy.dsn).url, retries=False) as client:
         client.append("cpu", cpu_table(10))
         with connections.connection() as connection:
             connection.execute(
@@ -82,7 +82,7 @@ def test_two_servers_two_roots_is_refused(start_service: StartService, tmp_path:
     """A second server with another storage root on one catalog takes no put, even before the first file."""
     first, second = start_service(), start_service(storage_url=str(tmp_path / "elsewhere"))
 
-    with timestore.connect(second.url) as client, pytest.raises(TimestoreError) as caught:
+    with timestore.connect(second.url, retries=False) as client, pytest.raises(TimestoreError) as caught:
         client.append("cpu", cpu_table(10))
 
     assert caught.value.kind == "fenced"

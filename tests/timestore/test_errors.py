@@ -25,12 +25,14 @@ from timestore.wire_errors import decode_status, encode_status
 UNKNOWN, UNAVAILABLE = GrpcCode.UNKNOWN, GrpcCode.UNAVAILABLE
 PINNED = [
     (400, UNKNOWN, InvalidInputError, "descriptor_invalid name_invalid end_missing row_count_mismatch"),
+    (400, UNKNOWN, InvalidInputError, "query_invalid"),
     (401, GrpcCode.UNAUTHENTICATED, AccessDeniedError, "unauthenticated"),
     (403, GrpcCode.PERMISSION_DENIED, AccessDeniedError, "permission_denied"),
     (404, UNKNOWN, NotFoundError, "dataset_not_found receipt_not_found version_not_found action_unknown"),
     (409, UNKNOWN, ConflictError, "idempotency_conflict idempotency_abandoned dataset_exists"),
     (410, UNKNOWN, NotFoundError, "version_expired"),
     (413, UNKNOWN, InvalidInputError, "batch_too_large too_many_windows too_many_rows dataset_full"),
+    (413, UNKNOWN, InvalidInputError, "query_too_expensive"),
     (422, UNKNOWN, InvalidInputError, "schema_mismatch type_unsupported batch_invalid timestamp_null"),
     (422, UNKNOWN, InvalidInputError, "timestamp_unordered timestamp_out_of_bounds value_not_storable"),
     (429, UNAVAILABLE, OverloadedError, "overloaded"),
