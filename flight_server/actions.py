@@ -144,7 +144,6 @@ class Actions:
                 "status": "ok" if self._ingestion.accepts_puts else "refusing puts",
                 "version": __version__,
                 "protocol": PROTOCOL_VERSION,
-                "time": format_instant(datetime.now(UTC)),
                 "catalog": _reachable(self._manifests.check),
                 "storage": _reachable(lambda: self._store.stat(MARKER_PATH)),
             }
@@ -301,6 +300,7 @@ class Actions:
         fields.finish()
         yield encode_json(
             {
+                "time": format_instant(datetime.now(UTC)),
                 "running_puts": self._ingestion.gate.running,
                 "expired_puts": self._ingestion.watchdog.expired_puts,
                 "stalled_puts": self._ingestion.watchdog.stalled_puts,
