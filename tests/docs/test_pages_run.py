@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,8 +91,10 @@ def _a_checkout(reader: PageRun) -> None:
         if not library.name.startswith("timestore"):
             (libraries / library.name).symlink_to(library)
     reader.type('rm "$(command -v timestore)"')
+    inside = Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    reader.define("python3", f'{sys.executable} "$@" && echo \'{libraries}\' >"$3/{inside}/dependencies.pth"')
     # 0 means no isolation: the value is taken as that of the option `build-isolation`.
-    reader.type(f"export PYTHONPATH='{libraries}' PIP_NO_INDEX=1 PIP_NO_BUILD_ISOLATION=0")
+    reader.type("unset PYTHONPATH; export PIP_NO_INDEX=1 PIP_NO_BUILD_ISOLATION=0")
 
 
 def _a_server(reader: PageRun) -> None:
