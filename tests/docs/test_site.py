@@ -51,7 +51,8 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="copied_docs")
 def _copied_docs(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    for name in ("mkdocs.yml", "mkdocs_hooks.py"):
+        shutil.copy(ROOT / name, tmp_path)
     return tmp_path / "docs"
 
 
