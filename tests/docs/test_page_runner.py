@@ -25,7 +25,14 @@ here
 ```python
 from pathlib import Path
 
-print(Path("rows.csv").read_text().strip())
+first = Path("rows.csv").read_text().strip()
+```
+
+```python
+import asyncio
+
+await asyncio.sleep(0)
+print(first)
 ```
 
 ```text
@@ -59,7 +66,7 @@ def test_line_appears_among_others() -> None:
 
 def test_blocks_and_commands_are_found() -> None:
     """Titles, continued commands and shown output are read as they stand."""
-    file, console, code, text = blocks_of(PAGE)
+    file, console, code, _, text = blocks_of(PAGE)
 
     assert (file.title, file.language) == ("rows.csv", "csv")
     assert [command.shown for command in commands_of(console)] == ["", "a,...\nhere"]
@@ -79,7 +86,7 @@ def test_page_that_shows_something_else_fails(tmp_path: Path, monkeypatch: pytes
         if right:
             run.run(page)
         else:
-            with pytest.raises(AssertionError, match="line 15"):
+            with pytest.raises(AssertionError, match="line 21"):
                 run.run(page)
 
 
