@@ -25,7 +25,7 @@ ifneq ($(shell $(BIN)/python -c 'print(open("$(READY)").read())' 2>/dev/null),$(
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz check format bench lock clean
+.PHONY: help demo serve test fuzz check format bench docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ format: $(READY) ## format the code and mend what ruff can
 
 bench: $(READY) ## measure (ARGS=...)
 	@$(BIN)/python -m bench $(ARGS)
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(READY) ## build the documents into build/site (ARGS=...)
+	@$(BIN)/python -m mkdocs build --strict $(ARGS)
 
 # Pins stay as they are unless the declared bounds exclude them, or with ARGS=--upgrade.
 lock: export UV_PYTHON_DOWNLOADS := never
