@@ -21,7 +21,7 @@ from bench.environments import ROOT
 from bench.machine import describe_machine, describe_versions
 from bench.measuring import WrongResultError
 from bench.parts.table import PARTS
-from bench.plan import FULL, QUICK, Plan
+from bench.plan import FULL, QUICK, Plan, check_plan
 from bench.plots import write_plots
 from bench.readme import MarkersMissingError, write_table
 from bench.results import Recorder, Report, ReportError
@@ -108,6 +108,10 @@ def run(parent: Path, out: Path | None, readme: Path | None, **options: Any) -> 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     forget_settings()
     plan = chosen_plan(**options)
+    try:
+        check_plan(plan)
+    except ValueError as exc:
+        raise click.UsageError(f"{exc}; give more --mb, or fewer windows") from exc
     try:
         report = measure(plan, parent)
     except _FAILURES as exc:

@@ -103,8 +103,14 @@ class Shape:
 
 
 def step_over_days(rows: int, days: int) -> int:
-    """Return the step with which so many rows fill so many days, all of them and no other."""
-    return days * DAY_US // -(-rows // HOSTS)
+    """Return the step with which so many rows fill so many days, all of them and no other.
+
+    Raises ``ValueError`` if there are not enough rows for all days.
+    """
+    ticks = -(-rows // HOSTS)
+    if ticks < days:
+        raise ValueError(f"{rows:,} rows are too few for {days:,} days: {days * HOSTS:,} are needed")
+    return days * DAY_US // ticks
 
 
 def deal(batches: Sequence[pa.RecordBatch], streams: int) -> list[list[pa.RecordBatch]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.contenders.peer import PEERS
-from bench.data import SHAPES
+from bench.data import SHAPES, step_over_days
 
 GB = 1_000_000_000
 MIB = 1 << 20
@@ -40,6 +40,16 @@ class Plan:
     # puts
     lone_puts: int  # in a round
     clients: int = 32
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise ``ValueError`` if there is not enough data for the windows that it is to fill."""
+    if "bulk" in plan.parts:
+        for shape in plan.shapes:
+            for _, windows in plan.loads:
+                step_over_days(SHAPES[shape].rows_of(plan.bulk_bytes), windows)
+    if "disorder" in plan.parts:
+        step_over_days(SHAPES["plain"].rows_of(plan.disorder_bytes), max(plan.random_windows, plan.many_windows))
 
 
 QUICK = Plan(

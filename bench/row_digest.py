@@ -16,13 +16,14 @@ import pyarrow as pa
 Hashes = npt.NDArray[np.uint64]
 
 _TWO_TO_64 = 1 << 64
+_NULL = np.uint64(0x6E756C6C)  # no value of ours has these bits
 _INSTANT = pa.timestamp("us", "UTC")
 
 
 class RowDigest:
     """Sums up a hash of each row, with (``in_order``) and without regard to its place.
 
-    Columns are timestamps, 64 bits wide, or text (plain or dictionary-encoded); there are no nulls.
+    Columns are timestamps, 64 bits wide, or text (plain or dictionary-encoded).
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class RowDigest:
         return digest
 
     def update(self, batch: pa.RecordBatch, columns: list[str]) -> None:
-        """Add the rows of a batch; raises ``ValueError`` for a null."""
+        """Add the rows of a batch."""
         hashes = np.zeros(batch.num_rows, np.uint64)
         for name in columns:
             hashes = _mixed(hashes + _mixed(_bits(batch.column(name))))  # wraps, as it should
@@ -76,8 +77,14 @@ class RowDigest:
 
 
 def _bits(column: pa.Array) -> Hashes:
-    if column.null_count:
-        raise ValueError("there are nulls, where none were sent")
+    if not column.null_count:
+        return _valid_bits(column)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    filler = pa.scalar(0, pa.int64()).cast(kind)
+    return np.where(np.asarray(column.is_null()), _NULL, _valid_bits(column.cast(kind).fill_null(filler)))
+
+
+def _valid_bits(column: pa.Array) -> Hashes:
     kind = column.type
     if pa.types.is_timestamp(kind):
         column = column.cast(_INSTANT)  # systems differ in how they name UTC, and in the unit

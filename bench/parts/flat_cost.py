@@ -13,10 +13,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from uuid import UUID, uuid4
+from uuid import uuid4
 
+import psycopg
 import pyarrow as pa
 import pyarrow.flight as flight
+from psycopg import sql
 
 from bench.data import DAY_US, START_US
 from bench.measuring import check
@@ -26,6 +28,7 @@ from catalog.ledger import Ledger
 from catalog.migrate import migrate
 from catalog.records import CommitPlan, Intent, NewAppend, NewSlice, Outcome
 from timestore.datasets import DatasetSpec
+from timestore.identifiers import uuid7
 from timestore.names import PartitionKey
 from timestore.windows import TimeWindow, WindowLength, format_instant
 
@@ -114,8 +117,18 @@ def _catalog(session: Session, files: int) -> Iterator[FilledCatalog]:
         ledger.start_lease(address="bench", software_version="bench", lease_s=24 * 3600)
         catalog = FilledCatalog(ledger=ledger, schema=schema)
         catalog.fill(files)
+        _settle(session.postgres.dsn, schema)
         yield catalog
         ledger.end_lease()
+
+
+def _settle(dsn: str, schema: str) -> None:
+    """Bring a catalog that was filled in seconds to the state of one that grew in months."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
+        for [table] in tables:
+            connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(schema, table)))
+        connection.execute("CHECKPOINT")
 
 
 def _first_page_s(client: flight.FlightClient, files: int) -> float:
@@ -141,7 +154,7 @@ def _first_page_s(client: flight.FlightClient, files: int) -> float:
 
 
 def _file(key: PartitionKey, day: int) -> NewSlice:
-    holder_id = uuid4()
+    holder_id = uuid7()
     start_s = FIRST_DAY_S + day * DAY_S
     return NewSlice(
         holder_id=holder_id,
@@ -159,7 +172,7 @@ def _file(key: PartitionKey, day: int) -> NewSlice:
 
 def _append(key: int, slices: tuple[NewSlice, ...]) -> NewAppend:
     """Publish with a receipt as a put has one, of the files it lists at most."""
-    append_id: UUID = uuid4()
+    append_id = uuid7()
     rows = sum(new.rows for new in slices)
     receipt = {
         "type": "receipt",

@@ -59,18 +59,17 @@ def cases_of(session: Session) -> list[Streams]:
     plan = session.plan
     usual, large = SHAPE.batch_rows, plan.large_batch_rows
     small = plan.small_stream_bytes
-    three_large_batches = 3 * large * SHAPE.bytes_per_row
-    three_batches = 3 * usual * SHAPE.bytes_per_row
+    two_batches, two_large_batches = (2 * rows * SHAPE.bytes_per_row for rows in (usual, large))
     return [
         Streams(name=SMALL_STREAM, streams=1, stream_bytes=small, batch_rows=usual),
         Streams(name=LARGE_STREAM, streams=1, stream_bytes=plan.large_stream_bytes, batch_rows=usual),
         Streams(
             name=f"{plan.many_streams} streams",
             streams=plan.many_streams,
-            stream_bytes=max(small / plan.many_streams, three_batches),
+            stream_bytes=max(small / plan.many_streams, two_batches),
             batch_rows=usual,
         ),
-        Streams(name="4 streams of large batches", streams=4, stream_bytes=three_large_batches, batch_rows=large),
+        Streams(name="4 streams of large batches", streams=4, stream_bytes=two_large_batches, batch_rows=large),
         Streams(name="200 windows", streams=1, stream_bytes=small, batch_rows=usual, windows=200),
         Streams(name="8 stalled clients", streams=1, stream_bytes=small, batch_rows=usual, stalled=8),
     ]
