@@ -23,7 +23,7 @@ from bench.measuring import WrongResultError
 from bench.parts.table import PARTS
 from bench.plan import FULL, QUICK, Plan, check_plan
 from bench.plots import write_plots
-from bench.readme import MarkersMissingError, write_table
+from bench.readme import MarkersMissingError, save_table, write_table
 from bench.results import Recorder, Report, ReportError
 from bench.server import forget_settings
 from bench.session import Session, running_postgres
@@ -118,7 +118,9 @@ def run(parent: Path, out: Path | None, readme: Path | None, **options: Any) -> 
         raise click.ClickException(str(exc)) from exc
     folder = out or BUILD / "bench" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = report.save(folder)
-    click.echo(f"{path}, and {len(write_plots(report, folder))} plots beside it", err=True)
+    save_table(folder, report)
+    plots = write_plots(report, folder)
+    click.echo(f"{path}, and {len(plots)} plots beside it", err=True)
     _finish(report, readme)
 
 

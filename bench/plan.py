@@ -36,6 +36,7 @@ class Plan:
     small_stream_bytes: int
     large_stream_bytes: int
     many_streams: int = 64
+    stream_windows: int = 200
     large_batch_rows: int
     # puts
     lone_puts: int  # in a round
@@ -48,6 +49,8 @@ def check_plan(plan: Plan) -> None:
         for shape in plan.shapes:
             for _, windows in plan.loads:
                 step_over_days(SHAPES[shape].rows_of(plan.bulk_bytes), windows)
+    if "memory" in plan.parts:
+        step_over_days(SHAPES["plain"].rows_of(plan.small_stream_bytes), plan.stream_windows)
     if "disorder" in plan.parts:
         step_over_days(SHAPES["plain"].rows_of(plan.disorder_bytes), max(plan.random_windows, plan.many_windows))
 

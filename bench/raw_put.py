@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from uuid import uuid4
 
 import pyarrow as pa
@@ -53,5 +54,7 @@ class RawPut:
         check(stored == self.rows, f"a receipt is for {stored:,} of {self.rows:,} rows")
 
     def break_off(self) -> None:
-        """Go away without a word."""
+        """Go away without saying that this was all; the server's refusal is what is wanted."""
+        with suppress(flight.FlightError):
+            self._writer.close()
         self._client.close()

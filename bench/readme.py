@@ -26,6 +26,12 @@ def write_table(path: Path, report: Report) -> None:
     path.write_text(f"{before}{BEGIN}\n{markdown(report)}\n{END}{after}", encoding="utf-8")
 
 
+def save_table(folder: Path, report: Report) -> None:
+    """Write the table beside a result, if there is bulk to put into it."""
+    if shapes_of(report):
+        (folder / "table.md").write_text(markdown(report) + "\n", encoding="utf-8")
+
+
 def markdown(report: Report) -> str:
     """Write the bulk results of one stream into one window as Markdown."""
     shapes = shapes_of(report)

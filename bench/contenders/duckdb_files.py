@@ -80,7 +80,7 @@ class DuckDBFiles:
         connection = self._connections[0]
         for path in paths:
             connection.execute(f"ATTACH '{_quoted(path)}' AS file (READ_ONLY)")
-            stored: pa.RecordBatchReader = connection.execute("SELECT * FROM file.data").to_arrow_reader()
+            stored: pa.RecordBatchReader = connection.sql("SELECT * FROM file.data").to_arrow_reader()
             yield from stored
             connection.execute("DETACH file")
 
@@ -119,10 +119,8 @@ def _write_enums(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> None
             f"'{_doubled(text)}'" for text in table[name].unify_dictionaries().chunk(0).dictionary.to_pylist()
         )
         connection.execute(f"CREATE TYPE file.{name}_values AS ENUM ({values})")
-    connection.execute("USE file")  # where the types are
-    casts = ", ".join(f"{name}::{name}_values AS {name}" for name in _dictionary_names(table.schema))
-    connection.execute(f"CREATE TABLE data AS SELECT * REPLACE ({casts}) FROM memory.main.incoming")
-    connection.execute("USE memory")
+    casts = ", ".join(f"{name}::file.{name}_values AS {name}" for name in _dictionary_names(table.schema))
+    connection.execute(f"CREATE TABLE file.data AS SELECT * REPLACE ({casts}) FROM incoming")
 
 
 def _dictionary_names(schema: pa.Schema) -> list[str]:

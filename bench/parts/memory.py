@@ -70,7 +70,13 @@ def cases_of(session: Session) -> list[Streams]:
             batch_rows=usual,
         ),
         Streams(name="4 streams of large batches", streams=4, stream_bytes=two_large_batches, batch_rows=large),
-        Streams(name="200 windows", streams=1, stream_bytes=small, batch_rows=usual, windows=200),
+        Streams(
+            name=f"{plan.stream_windows} windows",
+            streams=1,
+            stream_bytes=small,
+            batch_rows=usual,
+            windows=plan.stream_windows,
+        ),
         Streams(name="8 stalled clients", streams=1, stream_bytes=small, batch_rows=usual, stalled=8),
     ]
 
