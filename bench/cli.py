@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from bench.parts.table import PARTS
 from bench.plan import FULL, QUICK, Plan, check_plan
 from bench.plots import write_plots
 from bench.readme import MarkersMissingError, save_table, write_table
-from bench.results import Recorder, Report, ReportError
+from bench.results import UNFINISHED_NAME, Recorder, Report, ReportError
 from bench.server import forget_settings
 from bench.session import Session, running_postgres
 from bench.tables import show, target_table
@@ -108,16 +109,18 @@ def run(parent: Path, out: Path | None, readme: Path | None, **options: Any) -> 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     forget_settings()
     plan = chosen_plan(**options)
+    folder = out or BUILD / "bench" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         check_plan(plan)
     except ValueError as exc:
         raise click.UsageError(f"{exc}; give more --mb, or fewer windows") from exc
     try:
-        report = measure(plan, parent)
+        report = measure(plan, parent, keep=lambda report: report.save(folder, name=UNFINISHED_NAME))
     except _FAILURES as exc:
+        (folder / UNFINISHED_NAME).unlink(missing_ok=True)
         raise click.ClickException(str(exc)) from exc
-    folder = out or BUILD / "bench" / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = report.save(folder)
+    (folder / UNFINISHED_NAME).unlink()
     save_table(folder, report)
     plots = write_plots(report, folder)
     click.echo(f"{path}, and {len(plots)} plots beside it", err=True)
@@ -198,8 +201,8 @@ def chosen_plan(
     return replace(FULL if full else QUICK, **changes)
 
 
-def measure(plan: Plan, parent: Path) -> Report:
-    """Do what the plan says, in a directory that is removed at the end."""
+def measure(plan: Plan, parent: Path, *, keep: Callable[[Report], object]) -> Report:
+    """Do what the plan says, in a directory that is removed at the end; ``keep`` gets what there is after each part."""
     progress = Console(stderr=True, highlight=False)
     recorder = Recorder()
     with tempfile.TemporaryDirectory(prefix="timestore-bench-", dir=parent) as folder:
@@ -215,14 +218,9 @@ def measure(plan: Plan, parent: Path) -> Report:
             )
             for name in plan.parts:
                 PARTS[name].measure(session)
-    return Report(
-        settings=asdict(plan),
-        machine=machine,
-        versions=describe_versions(plan.peers),
-        durability=recorder.durability,
-        absences=tuple(recorder.absences),
-        cases=tuple(recorder.cases.values()),
-    )
+                report = recorder.report(asdict(plan), machine, describe_versions(plan.peers))
+                keep(report)
+    return report
 
 
 def _finish(report: Report, readme: Path | None) -> None:

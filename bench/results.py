@@ -13,6 +13,7 @@ from bench.measuring import Figures
 
 FORMAT = 2
 FILE_NAME = "result.json"
+UNFINISHED_NAME = "unfinished.json"  # while a run goes on, and if it is interrupted
 
 
 class ReportError(Exception):
@@ -92,10 +93,10 @@ class Report:
         cases = self.select(part, contender, **labels)
         return cases[0].values(figure) if cases else []
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: Path, *, name: str = FILE_NAME) -> Path:
         """Write the JSON into a folder and return the file."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / FILE_NAME
+        path = folder / name
         path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
         return path
 
@@ -143,3 +144,14 @@ class Recorder:
                 absence.shape,
             ):
                 del self.cases[name]
+
+    def report(self, settings: Mapping[str, Any], machine: Mapping[str, Any], versions: Mapping[str, Any]) -> Report:
+        """Give what there is so far."""
+        return Report(
+            settings=settings,
+            machine=machine,
+            versions=versions,
+            durability=dict(self.durability),
+            absences=tuple(self.absences),
+            cases=tuple(self.cases.values()),
+        )

@@ -15,6 +15,7 @@ from bench.parts.table import PARTS, Part
 from bench.plots import write_plots
 from bench.readme import BEGIN, END
 from bench.results import Report, ReportError
+from bench.session import Session
 from bench.targets import TARGETS, judge
 
 
@@ -185,18 +186,42 @@ def test_plots_are_drawn(fabricate, tmp_path) -> None:
 def test_a_wrong_run_leaves_no_result(monkeypatch, tmp_path) -> None:
     """When something was stored wrong, the run says so, exits with 1 and leaves no result, however fast it was."""
 
-    def wrong(session: object) -> None:
+    def wrong(session: Session) -> None:
         raise WrongResultError("somebody on plain: read back 1 rows; sent 2 rows")
 
-    monkeypatch.setitem(PARTS, "bulk", Part(name="bulk", about="", measure=wrong))
     out = tmp_path / "out"
 
-    ended = bench("run", "--part", "bulk", "--out", out, "--dir", tmp_path)
+    def right(session: Session) -> None:
+        session.recorder.add("start", "timestore", {}, {"seconds": 1.0})
+
+    monkeypatch.setitem(PARTS, "start", Part(name="start", about="", measure=right))
+    monkeypatch.setitem(PARTS, "bulk", Part(name="bulk", about="", measure=wrong))
+
+    ended = bench("run", "--part", "start", "--part", "bulk", "--out", out, "--dir", tmp_path)
 
     assert ended.exit_code == 1
     assert "read back 1 rows; sent 2 rows" in ended.output
-    assert not out.exists()
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_interrupted_run_keeps_its_finished_parts(monkeypatch, tmp_path) -> None:
+    """What had been measured when a long run was interrupted can be judged; it does not pass for a whole result."""
+
+    def right(session: Session) -> None:
+        session.recorder.add("start", "timestore", {}, {"seconds": 1.0})
+
+    def interrupted(session: Session) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(PARTS, "start", Part(name="start", about="", measure=right))
+    monkeypatch.setitem(PARTS, "bulk", Part(name="bulk", about="", measure=interrupted))
+
+    ended = bench("run", "--part", "start", "--part", "bulk", "--out", tmp_path / "out", "--dir", tmp_path)
+
+    assert ended.exit_code == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["unfinished.json"]
+    assert bench("judge", tmp_path / "out" / "unfinished.json").exit_code == 0
 
 
 @pytest.mark.parametrize(

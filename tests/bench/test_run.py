@@ -83,8 +83,11 @@ def test_bulk_as_a_person_runs_it(tmp_path) -> None:
 )
 def test_each_part_gives_what_its_targets_need(part, judged, tmp_path) -> None:
     """Each part runs, verified, on real servers, and its targets find their figures in what it leaves."""
-    report = measure(replace(SMALL, parts=(part,)), tmp_path)
+    kept: list[Report] = []
 
+    report = measure(replace(SMALL, parts=(part,)), tmp_path, keep=kept.append)
+
+    assert kept == [report]
     assert {verdict.target.name for verdict in judge(report)} == judged
     assert report.absences == ()
     assert list(tmp_path.iterdir()) == []
