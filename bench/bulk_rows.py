@@ -20,12 +20,6 @@ class BulkRow:
     timestore_to_it: Spread | None  # how many times as fast Timestore was, round by round
 
     @property
-    def load(self) -> str:
-        """Say what load it was, in words."""
-        labels = self.case.labels
-        return ", ".join(f"{labels[name]} {name}" for name in ("streams", "windows") if name in labels)
-
-    @property
     def megabytes_per_s(self) -> Spread:
         """Arrow's bytes in memory, by time."""
         return Spread.of([self.case.bytes / seconds / MB for seconds in self.case.values("seconds")])

@@ -46,7 +46,7 @@ def draw(title: str, rows: list[BulkRow]) -> str:
 def _bar(row: BulkRow, top: float, scale: float) -> str:
     speed, middle = row.megabytes_per_s, top + BAR / 2
     colour = "#2a6f97" if row.case.contender == TIMESTORE else "#a9bcc9"
-    name = escape(f"{row.case.contender} {row.load}".strip())
+    name = escape(f"{row.case.contender} {row.case.load}".strip())
     least, greatest = LABELS + speed.min * scale, LABELS + speed.max * scale
     return (
         f'<text x="{LABELS - 8}" y="{middle + 4}" text-anchor="end">{name}</text>'

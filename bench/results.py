@@ -54,6 +54,12 @@ class Case:
         return [sample[figure] for sample in self.samples if figure in sample]
 
     @property
+    def load(self) -> str:
+        """Say how many streams and windows there were, as far as they matter to it."""
+        counts = [(name, self.labels[name]) for name in ("streams", "windows") if name in self.labels]
+        return ", ".join(f"{count} {name if count != '1' else name.removesuffix('s')}" for name, count in counts)
+
+    @property
     def title(self) -> str:
         """Name it in one line."""
         return " ".join([self.contender, *(f"{name}={value}" for name, value in self.labels.items())])

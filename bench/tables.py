@@ -54,7 +54,7 @@ def _ratio_table(rows: list[BulkRow]) -> Table:
     table = _table("Bulk: how many times as fast Timestore is", "shape", "against", "load", "ratio")
     for row in rows:
         if row.timestore_to_it is not None:
-            table.add_row(row.case.labels["shape"], row.case.contender, row.load, row.timestore_to_it.text(2))
+            table.add_row(row.case.labels["shape"], row.case.contender, row.case.load, row.timestore_to_it.text(2))
     return table
 
 
@@ -65,7 +65,7 @@ def _speed_table(rows: list[BulkRow]) -> Table:
         table.add_row(
             row.case.labels["shape"],
             row.case.contender,
-            row.load,
+            row.case.load,
             row.megabytes_per_s.text(0),
             Spread.of([rate / 1e6 for rate in (row.rows_per_s.median, row.rows_per_s.min, row.rows_per_s.max)]).text(2),
             row.figure("cpu_s", 2),

@@ -79,7 +79,7 @@ def _bulk_puts(report: Report, *shapes: str) -> Iterator[tuple[Case, Case, Case,
         files = file_ceiling(report, shape, windows)
         drops = report.select(bulk.PART, FLIGHT_DROP, shape=shape, streams=streams)
         if files is not None and drops and shape in shapes:
-            yield put, files, drops[0], f"{shape}, {streams} streams, {windows} windows"
+            yield put, files, drops[0], f"{shape}, {put.load}"
 
 
 def _optimum(*shapes: str) -> Callable[[Report], list[Subject]]:

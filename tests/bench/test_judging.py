@@ -37,7 +37,7 @@ def test_the_optimum_is_reckoned_from_processor_seconds(fabricate) -> None:
     [verdict] = [
         verdict
         for verdict in judge(fabricate())
-        if verdict.target.name == "bulk-optimum" and verdict.subject == "plain, 4 streams, 1 windows"
+        if verdict.target.name == "bulk-optimum" and verdict.subject == "plain, 4 streams, 1 window"
     ]
     assert verdict.spread.median == pytest.approx(1.05 / ((1.9 + 0.1) / 2))
     assert verdict.spread.min == pytest.approx(0.99 * verdict.spread.median)
