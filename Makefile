@@ -25,10 +25,10 @@ ifneq ($(shell $(BIN)/python -c 'print(open("$(READY)").read())' 2>/dev/null),$(
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz check format bench docs lock clean
+.PHONY: help demo serve test fuzz check format bench bench-full docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## start a server, send it a year of flights, ask for them (DATA_DIR=.timestore-demo, ARGS=...)
 	@$(BIN)/python -m timestore_app.demo --data-dir "$(DATA_DIR)" $(ARGS)
@@ -52,8 +52,11 @@ format: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-bench: $(READY) ## measure (ARGS=...)
-	@$(BIN)/python -m bench $(ARGS)
+bench: $(READY) ## measure, in 15 minutes at most (ARGS=...)
+	@$(BIN)/python -m bench run $(ARGS)
+
+bench-full: $(READY) ## measure everything, in two hours at most, and write the README's table
+	@$(BIN)/python -m bench run --full --readme README.md $(ARGS)
 
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(READY) ## build the documents into build/site (ARGS=...)
@@ -71,7 +74,9 @@ lock: ## resolve and hash the dependencies again (needs uv; ARGS=--upgrade)
 	@$(UV_COMPILE) pyproject.toml --extra server --constraint requirements/dev.txt --output-file requirements/server.txt
 	@$(UV_COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 	@$(UV_COMPILE) --group fuzz --constraint requirements/dev.txt --output-file requirements/fuzz.txt
-	@$(UV_COMPILE) requirements/duckdb15.in --output-file requirements/duckdb15.txt
+	@for asked in requirements/duckdb15.in requirements/bench-*.in; do \
+	    $(UV_COMPILE) $$asked --output-file $${asked%.in}.txt || exit; \
+	done
 
 clean: ## remove the virtual environment, caches, builds and the demo's data
 	rm -rf $(VENV) .timestore-demo build dist .coverage

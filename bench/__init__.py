@@ -1,1 +1,1 @@
-"""How fast is a put, against what this machine allows, measured in the same run."""
+"""How fast Timestore is, against what the machine allows and against other systems, measured in the same run."""

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
+from bench.contenders.peer import PEERS, PeerFacts
+from bench.environments import ROOT
+
 PACKAGES = ("timestore", "duckdb", "pyarrow", "psycopg", "numpy")
-ROOT = Path(__file__).parents[1]
 
 
 def describe_machine(folder: Path) -> dict[str, object]:
     """Describe processor, memory, load, and the file system that is written to."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
@@ -26,14 +32,27 @@ def describe_machine(folder: Path) -> dict[str, object]:
     }
 
 
-def describe_versions() -> dict[str, str | None]:
-    """List what was measured, and with what."""
+def describe_versions(peers: Iterable[str]) -> dict[str, str | None]:
+    """List what was measured, and with what; of peers, what their environments are locked to."""
     return {
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changes": {None: None, "": "none"}.get(_git("status", "--porcelain"), "uncommitted"),
+        **{name: _locked(PEERS[name]) for name in peers},
     }
+
+
+def _locked(peer: PeerFacts) -> str:
+    """Name the packages that make this peer what it is: those that its requirements ask for, but Arrow and numpy."""
+    stem = ROOT / "requirements" / f"bench-{peer.requirements}"
+    asked = {re.split(r"[\[<>=!~ ]", line)[0] for line in _lines(stem.with_suffix(".in"))} - {"numpy", "pyarrow"}
+    pinned = [line.removesuffix(" \\") for line in _lines(stem.with_suffix(".txt")) if "==" in line]
+    return ", ".join(pin for pin in pinned if re.split(r"[\[=]", pin)[0] in asked)
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] not in "# "]
 
 
 def _cpu_model() -> str:
