@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.proxy", "tests.fixtures.server"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.proxy", "tests.fixtures.server", "tests.fixtures.victim"]
 
 # Two cores may be busy with other things, so no example has a deadline. `make fuzz` looks deeper, again and again.
 settings.register_profile("brief", deadline=None)
