@@ -104,6 +104,9 @@ class Connections:
             min_size=1,
             max_size=size,
             timeout=ACQUIRE_TIMEOUT_S,
+            # The pauses between attempts double until this is over; asking for a connection starts them anew. With the
+            # default of five minutes, a catalog that was away for three would be found again after two more.
+            reconnect_timeout=ACQUIRE_TIMEOUT_S,
             open=False,
             # Across a restart of Postgres each stale connection would fail once: look before lending.
             check=ConnectionPool.check_connection,
