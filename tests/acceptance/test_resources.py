@@ -245,6 +245,24 @@ def test_catalog_is_away_for_a_while(
     shop.is_calm()
 
 
+def test_catalog_is_silent_for_a_while(server_process: StartProcess, tmp_path: Path) -> None:
+    """A Postgres that is there and answers nothing holds up puts no longer than one that is away."""
+    server = server_process()
+    shop = Shop(server.url, tmp_path / "process" / "data")
+    postgres = server.postgres()
+    stopped = [postgres, *postgres.children(recursive=True)]
+    for process in stopped:
+        process.suspend()
+    try:
+        shop.refuses("catalog_unavailable", "same idempotency key")
+    finally:
+        for process in stopped:
+            process.resume()
+
+    shop.is_back()
+    shop.is_calm()
+
+
 def _facts(server: ServerProcess) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads((server.data_dir / "server.json").read_text())
     return facts
