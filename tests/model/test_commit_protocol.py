@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.model.guards import EVERY_GUARD, Guard
+from tests.model.guards import EVERY_GUARD, PLACES, Guard
 from tests.model.search import explore
 from tests.model.state import World
 from tests.model.worlds import ONE_PUT, SHOWN_IN, WORLDS
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
@@ -26,3 +30,11 @@ def test_no_guard_is_idle(guard: Guard) -> None:
 
     assert explored.violation is not None, f"it makes no difference whether {guard}: the model or the guard is wrong"
     print(f"Without the guard that {guard}: {explored.violation}")  # noqa: T201  # `pytest -s` shows the traces
+
+
+@pytest.mark.parametrize("guard", PLACES, ids=lambda guard: guard.name.lower())
+def test_a_guard_is_where_it_is_said_to_be(guard: Guard) -> None:
+    """The code has the words that keep the guard: who changes them looks at the model as well."""
+    place = PLACES[guard]
+
+    assert place.words in (ROOT / place.file).read_text(encoding="utf-8")
