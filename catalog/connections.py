@@ -12,12 +12,17 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from catalog.errors import translated
+from catalog.patience import Patience
 from catalog.sql import QUERIES
 from timestore.errors import error
 
 MINIMUM_POSTGRES = 150000
 CONNECT_TIMEOUT_S = 5
 ACQUIRE_TIMEOUT_S = 10.0
+# How long a Postgres may be silent. It bounds statements and waits for locks itself, by less: see the settings below.
+CHECK_S = 5.0
+COMMIT_S = 30.0
+STATEMENT_S = 65.0
 
 # A server that stops answering is noticed within seconds, also in the middle of a statement.
 _TCP = {
@@ -49,6 +54,7 @@ class Connections:
     ) -> None:
         self._dsn = dsn  # asked again for every connection: an embedded Postgres may come back on another port
         self.schema = schema
+        self._patience = Patience()
         self._writes = self._pool("catalog-write", write_connections, self._configure)
         self._reads = self._pool("catalog-read", read_connections, self._configure_reads)
 
@@ -57,6 +63,7 @@ class Connections:
 
         Raises ``catalog_unavailable`` or ``unsupported``.
         """
+        self._patience.open()
         with translated():
             for pool in (self._writes, self._reads):
                 pool.open()
@@ -66,6 +73,7 @@ class Connections:
     def close(self) -> None:
         for pool in (self._writes, self._reads):
             pool.close()
+        self._patience.close()
 
     def __enter__(self) -> Self:
         return self
@@ -76,13 +84,13 @@ class Connections:
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Row]]:
         """Lend a connection of the writing pool, errors translated."""
-        with translated(), self._writes.connection() as connection:
+        with translated(), self._lent(self._writes, STATEMENT_S) as connection:
             yield connection
 
     @contextmanager
     def untranslated(self) -> Iterator[psycopg.Connection[Row]]:
         """Lend a connection of the writing pool to a caller who must tell psycopg's errors apart."""
-        with self._writes.connection() as connection:
+        with self._lent(self._writes, COMMIT_S) as connection:
             yield connection
 
     def write(self, query: str, parameters: dict[str, object] | None = None) -> list[Row]:
@@ -92,8 +100,13 @@ class Connections:
 
     def read(self, query: str, parameters: dict[str, object] | None = None) -> list[Row]:
         """Run a named statement on the reading pool."""
-        with translated(), self._reads.connection() as connection:
+        with translated(), self._lent(self._reads, STATEMENT_S) as connection:
             return _run(connection, query, parameters)
+
+    @contextmanager
+    def _lent(self, pool: ConnectionPool[psycopg.Connection[Row]], limit_s: float) -> Iterator[psycopg.Connection[Row]]:
+        with pool.connection() as connection, self._patience.limited(connection, limit_s):
+            yield connection
 
     def _pool(
         self, name: str, size: int, configure: Callable[[psycopg.Connection[Row]], None]
@@ -104,17 +117,25 @@ class Connections:
             min_size=1,
             max_size=size,
             timeout=ACQUIRE_TIMEOUT_S,
+            # The pauses between attempts double until this is over; asking for a connection starts them anew. With the
+            # default of five minutes, a catalog that was away for three would be found again after two more.
+            reconnect_timeout=ACQUIRE_TIMEOUT_S,
             open=False,
             # Across a restart of Postgres each stale connection would fail once: look before lending.
-            check=ConnectionPool.check_connection,
+            check=self._check,
             configure=configure,
             kwargs={"autocommit": True, "application_name": "timestore", **_TCP},
         )
 
+    def _check(self, connection: psycopg.Connection[Row]) -> None:
+        with self._patience.limited(connection, CHECK_S):
+            ConnectionPool.check_connection(connection)
+
     def _configure(self, connection: psycopg.Connection[Row]) -> None:
-        for setting in _SESSION:
-            connection.execute(setting)
-        connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self.schema)))
+        with self._patience.limited(connection, CHECK_S):
+            for setting in _SESSION:
+                connection.execute(setting)
+            connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(self.schema)))
 
     def _configure_reads(self, connection: psycopg.Connection[Row]) -> None:
         self._configure(connection)

@@ -7,6 +7,7 @@ without ``extra_info``.
 from __future__ import annotations
 
 import secrets
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,6 +41,7 @@ def answering(rpc: str) -> Iterator[None]:
     except TimestoreError as failure:
         # The message may show row values, which are the client's to see and not the log's.
         log.info("rpc.refused", rpc=rpc, kind=failure.kind)
+        _let_go(failure)
         raise to_flight_error(failure) from None
     except Exception as exc:  # noqa: BLE001  # the top of an RPC: it is logged, and answered as `internal`
         raise to_flight_error(_reported(rpc, exc, "something unforeseen went wrong")) from None
@@ -57,6 +59,16 @@ def _reported(rpc: str, failure: Exception, message: str) -> TimestoreError:
 def to_flight_error(failure: TimestoreError) -> flight.FlightError:
     """Build the Flight error of a failure, its details in ``extra_info``."""
     return _FLIGHT_ERRORS[failure.spec.grpc](str(failure), encode_status(failure))
+
+
+def _let_go(failure: TimestoreError) -> None:
+    """Give back what was refused for its size, of which Arrow alone knows before it is in memory.
+
+    It lives in the frames that refused it, and then in Arrow's allocator, which keeps freed memory for its next use.
+    """
+    if failure.kind == "batch_too_large":
+        traceback.clear_frames(failure.__traceback__)
+        pa.default_memory_pool().release_unused()
 
 
 @contextmanager

@@ -134,6 +134,8 @@ def _take_batches(put: PutStream, reader: flight.MetadataRecordBatchReader, answ
             marker_rows = parse_end_marker(chunk.app_metadata)
             continue
         put.add(chunk.data)
+        if chunk.data.num_rows:
+            put.watch.took_rows()
         answers.progress(put)
     return marker_rows
 

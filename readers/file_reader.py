@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from readers.descriptors import check_descriptors
 from readers.duckdb_memory import needed_bytes
 from readers.forms import storage_form
 from readers.nan_bits import ColumnNans, group_by_column, restore_nans
@@ -88,6 +89,7 @@ class FileReader:
     @contextmanager
     def _attached(self, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         """Attach a file for the time of a read. When anything goes wrong the instance is thrown away."""
+        check_descriptors()
         try:
             connection = self._open()
             location = str(path).replace("'", "''")

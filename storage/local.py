@@ -16,6 +16,13 @@ from storage.store import StoredObject
 from timestore.errors import TimestoreError, error
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_RIGHTS = "; let the server's user write there, then send this again"
+_REMEDIES = {
+    errno.EROFS: "; make it writable, then send this again",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EMFILE: "; raise the server's limit of open files (ulimit -n)",
+}
 
 
 class LocalStore:
@@ -151,4 +158,5 @@ def _translated(path: str) -> Iterator[None]:
 def _translate(exc: OSError, path: str) -> TimestoreError:
     if exc.errno in _FULL:
         return error("disk_full", "the storage's disk is full; free space there, then send this again")
-    return error("storage_unavailable", f"the storage failed at {path}: {os.strerror(exc.errno or 0)}")
+    what_to_do = _REMEDIES.get(exc.errno or 0, "")
+    return error("storage_unavailable", f"the storage failed at {path}: {os.strerror(exc.errno or 0)}{what_to_do}")

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
     "tests.fixtures.server",
+    "tests.fixtures.victim",
     "tests.fixtures.command_line",  # after those that it imports
 ]
 

@@ -27,6 +27,14 @@ class _Unbreakable(io.TextIOBase):
             self._stream.flush()
 
 
+class _Libraries(logging.Handler):
+    """Brings what libraries log, connections that fail above all, into the form of our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage().replace("\n", " ")
+        structlog.get_logger().log(record.levelno, "library.logged", library=record.name, message=message)
+
+
 def configure_logs(*, log_format: str, level: str) -> None:
     """Set up structlog for this process."""
     for_people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
@@ -49,3 +57,4 @@ def configure_logs(*, log_format: str, level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unbreakable(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)

@@ -23,6 +23,7 @@ from catalog.manifests import Manifests
 from catalog.migrate import migrate
 from flight_server.actions import Actions
 from flight_server.server import FlightDoor
+from readers.descriptors import allow_many_descriptors
 from readers.file_reader import ReaderPool
 from readers.reads import Reads
 from readers.sql import SqlQueries
@@ -115,6 +116,7 @@ class Service:
 
     def _open(self) -> None:
         settings = self._settings
+        allow_many_descriptors()
         self._directory.open()
         self._on_close("data directory", self._directory.close)
         if settings.catalog_dsn is None:

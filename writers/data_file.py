@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from readers.descriptors import check_descriptors
 from readers.duckdb_memory import needed_bytes
 from readers.forms import storage_form
 from readers.nan_bits import find_unusual_nans
@@ -111,9 +112,10 @@ class DuckDBWriter:
     def write(self, request: FileRequest, batches: Sequence[pa.RecordBatch], path: Path) -> FinishedFile:
         """Write rows as one file at ``path`` and return what is in it.
 
-        Raises ``disk_full``, ``storage_unavailable`` or ``value_not_storable``, also when something is at ``path``
-        already; what was written is removed then.
+        Raises ``disk_full``, ``overloaded``, ``storage_unavailable`` (also when something is at ``path`` already) or
+        ``value_not_storable``; what was written is removed then.
         """
+        check_descriptors()
         table = _ordered(pa.Table.from_batches(batches, request.schema), request)
         described = _describe(table, request)
         if path.exists():
@@ -289,6 +291,8 @@ def _translate(exc: Exception) -> TimestoreError:
         return error("value_not_storable", f"a value does not fit its column: {str(exc).splitlines()[0]}")
     if (isinstance(exc, OSError) and exc.errno == 28) or "No space left" in str(exc):
         return error("disk_full", "the staging disk is full; free space there, then send this again")
+    if "File too large" in str(exc):
+        return error("disk_full", "the server may not write a file as large as this needs; raise its limit (ulimit -f)")
     if isinstance(exc, duckdb.OutOfMemoryException):
         return error("storage_unavailable", "a writer's share of the memory budget is too small; raise --memory-budget")
     return error("storage_unavailable", f"a data file could not be written ({type(exc).__name__}); send this again")

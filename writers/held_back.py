@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from readers.stamps import Timestamps
+from writers.kept_bytes import kept_bytes
 
 ENOUGH_ROWS = 8_192
 ENOUGH_BYTES = 1 << 20
@@ -45,6 +46,6 @@ class HeldBack:
 
 
 def held_bytes(batch: pa.RecordBatch) -> int:
-    """Return what a batch is counted for: its buffers, and what Arrow and Python need to hold them."""
-    size: int = batch.nbytes + BATCH_OVERHEAD_BYTES + COLUMN_OVERHEAD_BYTES * batch.num_columns
-    return size
+    """Return what a batch is counted for: all that it keeps in memory, and what Arrow and Python need to hold it."""
+    columns: int = batch.num_columns
+    return kept_bytes(batch) + BATCH_OVERHEAD_BYTES + COLUMN_OVERHEAD_BYTES * columns

@@ -12,6 +12,7 @@ import pyarrow as pa
 from catalog.errors import OutcomeUnknownError, PlanStaleError, unavailable
 from catalog.ledger import Ledger
 from catalog.records import CommitPlan
+from readers.descriptors import check_descriptors
 from timestore.datasets import CreateOptions, Dataset
 from timestore.descriptor import Landing, PutDescriptor
 from timestore.errors import TimestoreError, error
@@ -46,6 +47,7 @@ class Ingestion:
 
         Raises ``overloaded``, ``shutting_down``, ``fenced``, and what ``Planner.plan`` raises.
         """
+        check_descriptors()
         self.gate.enter()
         place = _Place(self.gate)
         try:

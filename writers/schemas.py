@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from readers.duckdb_memory import MAX_FIELDS, count_fields
+from readers.duckdb_memory import MAX_FIELDS, count_fields, nesting_depth
 from readers.forms import storage_form
 from readers.stamps import is_date, is_time
 from timestore.datasets import DatasetSpec, Evolution
@@ -14,6 +14,7 @@ from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
 
 MAX_SCHEMA_BYTES = 1 << 20  # of the IPC message, with all metadata
+MAX_DEPTH = 32  # levels of nesting; Arrow reads batches of up to 63, and schemas of up to about 125
 
 _SIGNED = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
 _UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
@@ -59,6 +60,14 @@ def _check_size(schema: pa.Schema) -> None:
             column="",
             fields=fields,
             limit=MAX_FIELDS,
+        )
+    if (depth := nesting_depth(schema)) > MAX_DEPTH:
+        raise _mismatch(
+            f"a column's type is nested {depth} levels deep, at most {MAX_DEPTH} are allowed; flatten it, or send the "
+            "inner levels as text",
+            column="",
+            depth=depth,
+            limit=MAX_DEPTH,
         )
     if (size := schema.serialize().size) > MAX_SCHEMA_BYTES:
         raise _mismatch(

@@ -13,6 +13,9 @@ from readers.stamps import Timestamps, stamps, units_per_second
 from timestore.datasets import DatasetSpec, Order
 from timestore.errors import TimestoreError, error
 from timestore.windows import EPOCH, MAX_INSTANT_S, MIN_INSTANT_S, UNITS_PER_SECOND, format_instant
+from writers.kept_bytes import kept_bytes
+
+MESSAGE_OVERHEAD_BYTES = 1 << 20  # header and padding of a batch with as many columns as there may be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +34,27 @@ def check_arrow(batch: pa.RecordBatch, *, rows_before: int, max_batch_bytes: int
     """
     try:
         batch.validate()
-        if batch.nbytes > max_batch_bytes:
-            raise error(
-                "batch_too_large",
-                f"a batch has {batch.nbytes} bytes, at most {max_batch_bytes} are allowed; send smaller batches "
-                "(16 to 64 Ki rows are quickest)",
-                details={"bytes": batch.nbytes, "limit": max_batch_bytes},
-            )
+        _check_size(batch, max_batch_bytes)
         batch.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowIndexError) as exc:
         raise error("batch_invalid", f"the batch after row {rows_before} is not valid Arrow data: {exc}") from exc
+
+
+def _check_size(batch: pa.RecordBatch, max_batch_bytes: int) -> None:
+    if batch.nbytes > max_batch_bytes:
+        raise error(
+            "batch_too_large",
+            f"a batch has {batch.nbytes} bytes, at most {max_batch_bytes} are allowed; send smaller batches "
+            "(16 to 64 Ki rows are quickest)",
+            details={"bytes": batch.nbytes, "limit": max_batch_bytes},
+        )
+    if (kept := kept_bytes(batch)) > max_batch_bytes + MESSAGE_OVERHEAD_BYTES:
+        raise error(
+            "batch_too_large",
+            f"a batch of {batch.nbytes} bytes keeps {kept} in memory, for its message had unused bytes or metadata; at "
+            f"most {max_batch_bytes} are allowed: send buffers that are no longer than their rows need",
+            details={"bytes": kept, "limit": max_batch_bytes},
+        )
 
 
 class BatchValidator:

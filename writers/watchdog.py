@@ -25,7 +25,8 @@ log = structlog.get_logger()
 class Watch:
     """One put as its watchdog sees it: at work, or waiting for its client. Thread safe.
 
-    Only a put that waits can be given up: its own thread does not touch it meanwhile, and hears of it when it goes on.
+    Waits add up until rows arrive: messages without any keep no put alive. Only a put that waits can be given up: its
+    own thread does not touch it meanwhile, and hears of it when it goes on.
     """
 
     def __init__(self, *, idle_timeout_s: float, give_up: Callable[[], None]) -> None:
@@ -33,6 +34,7 @@ class Watch:
         self._give_up = give_up
         self._lock = threading.Lock()
         self._waiting_since: float | None = None
+        self._waited_s = 0.0  # since rows arrived, without the wait that goes on
         self._given_up = False
 
     @contextmanager
@@ -47,10 +49,16 @@ class Watch:
             yield
         finally:
             with self._lock:
+                self._waited_s += time.monotonic() - self._waiting_since
                 self._waiting_since = None
                 given_up = self._given_up
             if given_up:
                 raise _silent(self._idle_timeout_s)
+
+    def took_rows(self) -> None:
+        """Note that the client brought the put on."""
+        with self._lock:
+            self._waited_s = 0.0
 
     @property
     def given_up(self) -> bool:
@@ -59,7 +67,9 @@ class Watch:
     def expire(self, now: float) -> bool:
         """Give the put up if its client has been silent too long at ``now``; return whether it was given up by this."""
         with self._lock:
-            if self._given_up or self._waiting_since is None or now - self._waiting_since < self._idle_timeout_s:
+            if self._given_up or self._waiting_since is None:
+                return False
+            if self._waited_s + now - self._waiting_since < self._idle_timeout_s:
                 return False
             self._given_up = True
         # Giving back may wait for writers and for the catalog: it must not hold up the watch over the others.
@@ -125,7 +135,7 @@ class Watchdog:
 def _silent(idle_timeout_s: float) -> TimestoreError:
     return error(
         "deadline_exceeded",
-        f"the client sent nothing for {idle_timeout_s:g} s, so the put was given up and nothing was stored; send it "
+        f"the client sent no rows for {idle_timeout_s:g} s, so the put was given up and nothing was stored; send it "
         "again with the same idempotency key, without such pauses",
         details={"put_idle_timeout_s": f"{idle_timeout_s:g}"},
     )

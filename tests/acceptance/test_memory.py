@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import psutil
@@ -13,6 +11,7 @@ import pytest
 
 import timestore
 from tests.fixtures.data import START
+from tests.fixtures.memory import watched_memory
 from tests.fixtures.server import ServerProcess
 
 MIB = 1 << 20
@@ -35,34 +34,13 @@ def _batches(days: int) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict({"ts": pa.array(START + stamps, pa.timestamp("us", "UTC")), **columns})
 
 
-@contextmanager
-def _peak(process: psutil.Process) -> Iterator[Callable[[], int]]:
-    """Watch the memory of a process that the kernel cannot take away; give the most there was."""
-    peak = 0
-    ended = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not ended.wait(0.05):
-            memory = process.memory_info()
-            peak = max(peak, memory.rss - memory.shared)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield lambda: peak
-    finally:
-        ended.set()
-        watcher.join()
-
-
 @pytest.mark.parametrize("days", [1, 60], ids=["one window", "many windows"])
 def test_a_put_larger_than_the_budget(server_process: Callable[..., ServerProcess], days: int) -> None:
     """A put of several times the budget streams through within the budget and a constant."""
     server = server_process("--memory-budget", str(BUDGET_BYTES))
     first, *rest = _batches(days)
     data = pa.RecordBatchReader.from_batches(first.schema, iter([first, *rest]))
-    with timestore.connect(server.url) as client, _peak(psutil.Process(server.pid)) as peak:
+    with timestore.connect(server.url) as client, watched_memory(psutil.Process(server.pid)) as peak:
         receipt = client.append("cpu", data, create={"order": "ordered" if days == 1 else "any"})
 
     assert receipt.rows == BATCHES * BATCH_ROWS

@@ -13,7 +13,7 @@ from tests.fixtures.data import START
 from tests.fixtures.files import manifest_paths, read_with_duckdb
 from tests.fixtures.raw_put import RawPut, command
 from timestore.errors import InvalidInputError, TimestoreError
-from writers.schemas import MAX_SCHEMA_BYTES
+from writers.schemas import MAX_DEPTH, MAX_SCHEMA_BYTES
 
 TS = pa.array([START, START + 1], pa.int64()).view(pa.timestamp("us", "UTC"))
 ODD_NAMES = [
@@ -168,3 +168,19 @@ def test_zones_that_no_calendar_knows(client: timestore.Client, zone: str) -> No
     client.append("odd", sent)
 
     assert client.read("odd").equals(sent)
+
+
+def _nested(depth: int) -> pa.DataType:
+    type_: pa.DataType = pa.int8()
+    for level in range(depth):
+        type_ = pa.list_(type_) if level % 2 else pa.struct([("inner", type_)])
+    return type_
+
+
+def test_types_nested_too_deep(client: timestore.Client) -> None:
+    """A type that is nested deeper than may be is refused, long before Arrow would fail to read its rows."""
+    sent = pa.table({"ts": TS, "deep": pa.nulls(2, _nested(MAX_DEPTH + 1))})
+
+    refusal = _refused(client, sent)
+
+    assert (refusal.details["depth"], refusal.details["limit"]) == (str(MAX_DEPTH + 1), str(MAX_DEPTH))

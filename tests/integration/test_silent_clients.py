@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.fixtures.files import published_files
 from tests.fixtures.raw_flight import DO_PUT, flight_messages
 from tests.fixtures.raw_put import RawPut, command, typed
 from tests.fixtures.server import StartService, wait_until
+from tests.fixtures.trickle import Trickle
 
 SENT = cpu_table(600_000, step_s=0.1)  # enough for files to be written before the end
 
@@ -70,6 +72,40 @@ def test_a_slow_client_is_not_silent(start_service: StartService) -> None:
 
         assert put.finish()["rows"] == 50
         assert client.stats()["expired_puts"] == 0
+
+
+def test_messages_without_rows_keep_no_put_alive(start_service: StartService) -> None:
+    """A client that keeps sending batches without rows is given up like one that sends nothing."""
+    service = start_service(put_idle_timeout_s=0.5)
+    put = RawPut(service.url, command(dataset="cpu", idempotency_key="a"), SENT.schema)
+    empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in SENT.schema], schema=SENT.schema)
+
+    def send_for_long() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            put.writer.write_batch(empty)
+            client.stats()  # a pause that is not measured in time
+
+    with timestore.connect(service.url) as client, pytest.raises(flight.FlightError) as caught:
+        send_for_long()
+    assert typed(caught.value).kind == "deadline_exceeded"
+
+
+def test_bytes_that_trickle_keep_no_put_alive(start_service: StartService) -> None:
+    """A client that sends one message byte by byte is given up as silent, though its connection is never quiet."""
+    service = start_service(put_idle_timeout_s=0.5)
+    begin, batch = flight_messages(SENT, command(dataset="cpu", idempotency_key="a"))
+    with (
+        Trickle(service.port) as trickle,
+        grpc.insecure_channel(f"127.0.0.1:{trickle.port}", [("grpc.max_send_message_length", -1)]) as channel,
+        timestore.connect(service.url) as client,
+    ):
+        call = channel.stream_stream(DO_PUT)(iter([begin, batch]), timeout=60)
+        next(call)  # ready
+        wait_until(lambda: client.stats()["expired_puts"] == 1)
+        assert trickle.sent_lately()
+        wait_until(lambda: client.stats()["running_puts"] == 0)
+        call.cancel()
 
 
 def test_answers_that_nobody_reads_freeze_nothing(

@@ -48,12 +48,28 @@ def test_a_put_at_work_is_never_given_up() -> None:
         assert not _overdue(watch)
 
 
-def test_each_message_starts_the_time_anew() -> None:
-    """A slow client that sends something within each period is not silent."""
+def test_rows_start_the_time_anew() -> None:
+    """A slow client that sends rows within each period is not silent."""
     with Watchdog(idle_timeout_s=60).watch(lambda: pytest.fail("given up")) as watch:
         for _ in range(3):
             with watch.waiting_for_client():
                 assert not watch.expire(time.monotonic() + 59)
+            watch.took_rows()
+
+
+def test_messages_without_rows_do_not() -> None:
+    """The waits for messages that bring no rows add up to one."""
+    pause = threading.Event()
+    with Watchdog(idle_timeout_s=60).watch(lambda: None) as watch:
+        for _ in range(4):
+            with watch.waiting_for_client():
+                pause.wait(0.02)  # the time under test
+
+        def meanwhile() -> None:
+            assert watch.expire(time.monotonic() + 59.93)
+
+        with pytest.raises(RetryableError):
+            _wait(watch, meanwhile)
 
 
 def test_the_silence_outlasts_what_ended_it() -> None:
