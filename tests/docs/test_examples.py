@@ -104,3 +104,23 @@ def test_four_codes_tell_what_may_be_repeated() -> None:
     assert {kind: spec.grpc.name in repeated for kind, spec in KINDS.items()} == {
         kind: spec.repeatable for kind, spec in KINDS.items()
     }
+
+
+def test_backfill_goes_on_where_it_was_interrupted(tmp_path: Path, server_url: str, client: timestore.Client) -> None:
+    """Files are appended once each over many streams; a bad one stops no other, and is appended once it is mended."""
+    for number in range(6):
+        file = tmp_path / f"site={number % 2}" / f"day{number}.parquet"
+        file.parent.mkdir(exist_ok=True)
+        pq.write_table(cpu_table(100, offset=100 * number), file)
+    bad = tmp_path / "site=1" / "day7.parquet"
+    pq.write_table(cpu_table(100, offset=700).drop_columns("ts"), bad)
+    command = ("backfill.py", "cpu", tmp_path, "--streams", 3, "--url", server_url)
+
+    first = _run(*command, code=1)
+    pq.write_table(cpu_table(100, offset=700), bad)
+    second = _run(*command)
+
+    assert "6 files appended (600 rows), 0 were there already" in first
+    assert "site=1/day7.parquet" in first
+    assert "1 files appended (100 rows), 6 were there already" in second
+    assert client.read("cpu", key={"site": "1"}).num_rows == 400
