@@ -13,6 +13,7 @@ from flight_server.actions import Actions
 from flight_server.answers import answering, answering_untranslated
 from flight_server.middleware import HEADERS, CallHeadersFactory, call_headers
 from flight_server.put_stream import answers_for, parse_put, receive
+from readers.plain import has_dictionary
 from readers.reads import ReadPlan, Reads
 from timestore.errors import error
 from timestore.flight_sql import refuse_action, refuse_command
@@ -90,7 +91,7 @@ class FlightDoor(flight.FlightServerBase):
         with answering("do_get"):
             refuse_command(ticket.ticket)
             schema, batches = self._reads.open(Ticket.parse(ticket.ticket))
-            return flight.GeneratorStream(schema, _answered(batches))
+            return flight.GeneratorStream(schema, _with_dictionaries(schema, _answered(batches)))
 
     def do_action(
         self,
@@ -122,6 +123,15 @@ def _parse_read(descriptor: flight.FlightDescriptor) -> ReadDescriptor:
     if descriptor.descriptor_type == flight.DescriptorType.PATH:
         return ReadDescriptor.parse_path(descriptor.path)
     raise error("descriptor_invalid", "the descriptor has neither a command nor a path; name a dataset")
+
+
+def _with_dictionaries(schema: pa.Schema, batches: Iterator[Any]) -> Iterator[Any]:
+    """Send each batch as a stream of its own where there are dictionaries: pyarrow sends a bare batch without them."""
+    if not has_dictionary(schema):
+        yield from batches
+        return
+    for batch in batches:
+        yield pa.Table.from_batches([batch])
 
 
 def _answered(batches: Iterator[Any]) -> Iterator[Any]:

@@ -16,7 +16,9 @@ import pyarrow as pa
 from readers.descriptors import check_descriptors
 from readers.duckdb_memory import needed_bytes
 from readers.forms import storage_form
-from readers.nan_bits import ColumnNans, group_by_column, restore_nans
+from readers.forms.form import quoted
+from readers.nan_bits import ColumnNans, NanRestorer, group_by_column
+from readers.plain import plain_schema
 from timestore.errors import error
 
 BATCH_ROWS = 65_536
@@ -31,7 +33,7 @@ POLL_S = 0.1
 class FileFacts:
     """What a data file says about its rows."""
 
-    schema: pa.Schema  # the one it was written with
+    schema: pa.Schema  # the one its rows were sent with
     nans: dict[str, ColumnNans]  # by column
     rows: int
     arrow_bytes: int  # what all of them take in memory
@@ -62,24 +64,20 @@ class FileReader:
         )
 
     def batches(self, path: Path, facts: FileFacts, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield some columns of a file in their stored order and their Arrow types.
+        """Yield some columns of a file in their stored order, plain: ``encoded_batches`` brings them into their forms.
 
         Memory is bounded by the instance's limit and what the file's rows and columns need beyond it.
         """
-        fields = [facts.schema.field(name) for name in columns]
-        select_list = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        schema = plain_schema(pa.schema([facts.schema.field(name) for name in columns]))
+        restored = [_Column(field, facts.nans.get(field.name)) for field in schema]
+        select_list = ", ".join(quoted(name) for name in columns)
         with self._attached(path) as connection:
-            needed = needed_bytes(fields=fields, arrow_bytes=facts.arrow_bytes)
+            needed = needed_bytes(fields=schema, arrow_bytes=facts.arrow_bytes)
             connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + needed}B'")
             reader = connection.sql(f"SELECT {select_list} FROM file.data").to_arrow_reader(facts.batch_rows)
-            first_row = 0
             for batch in reader:
-                arrays = [
-                    _restored(array, field, facts, first_row)
-                    for array, field in zip(batch.columns, fields, strict=True)
-                ]
-                first_row += batch.num_rows
-                yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+                arrays = [column.restore(array) for column, array in zip(restored, batch.columns, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -222,9 +220,16 @@ class ReaderPool:
             self._idle.get_nowait().close()
 
 
-def _restored(array: pa.Array, field: pa.Field, facts: FileFacts, first_row: int) -> pa.Array:
-    form = storage_form(field.type)
-    assert form is not None  # the file was written through it
-    restored = form.from_storage(array)
-    nans = facts.nans.get(field.name)
-    return restored if nans is None else restore_nans(restored, nans, first_row)
+class _Column:
+    """Brings one column back from what DuckDB gives, batch by batch."""
+
+    def __init__(self, field: pa.Field, nans: ColumnNans | None) -> None:
+        form = storage_form(field.type)
+        assert form is not None  # the file was written through it
+        self._form = form
+        self._nans = NanRestorer(nans) if nans is not None else None
+
+    def restore(self, array: pa.Array) -> pa.Array:
+        """Return the plain values of the next rows."""
+        plain = self._form.from_storage(array)
+        return plain if self._nans is None else self._nans.restore(plain)

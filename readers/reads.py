@@ -12,6 +12,7 @@ import pyarrow as pa
 from catalog.manifests import Manifests
 from catalog.records import PartitionRun, VisibleSlice
 from readers.file_reader import FileReader, ReaderPool
+from readers.plain import encoded_batches, plain_schema, reshape, take_batch
 from readers.stamps import stamps, units_per_second
 from storage.store import Store
 from timestore.datasets import Dataset
@@ -124,10 +125,11 @@ class Reads:
         needed = wanted if not cut or timestamp_column in wanted else [*wanted, timestamp_column]
         needed = needed or [timestamp_column]  # older files may have none of the columns: their rows are nulls
         key = JsonObject.parse(item.key.encode(), what="key").all_texts() if selection.with_key else {}
+        shape = plain_schema(schema)
         for batch in reader.batches(path, facts, needed):
             kept = cut.apply(batch, timestamp_column) if cut else batch
             if kept.num_rows:
-                yield _shaped(kept, schema, key)
+                yield from encoded_batches(_shaped(kept, shape, key), schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class _Cut:
             wanted &= times >= _units(self.start, per_second)
         if self.end is not None:
             wanted &= times < _units(self.end, per_second)
-        return batch.filter(pa.array(wanted))
+        return take_batch(batch, np.flatnonzero(wanted))
 
 
 def _units(moment: datetime, per_second: int) -> int:
@@ -163,13 +165,13 @@ def _units(moment: datetime, per_second: int) -> int:
 
 
 def _shaped(batch: pa.RecordBatch, schema: pa.Schema, key: dict[str, str]) -> pa.RecordBatch:
-    """Bring a file's rows into the shape of the read: widened types, nulls for newer columns, the key's columns."""
+    """Bring a file's rows into the shape of the read, still plain: types widened, newer columns null, the key added."""
     rows = batch.num_rows
     arrays = []
     for field in schema:
         index = batch.schema.get_field_index(field.name)
         if index >= 0:
-            arrays.append(batch.column(index).cast(field.type))
+            arrays.append(reshape(batch.column(index), field.type))
         elif field.name in key:
             arrays.append(pa.repeat(pa.scalar(key[field.name], pa.string()), rows))
         else:

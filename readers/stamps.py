@@ -18,7 +18,7 @@ _DATES = {pa.date32(): 1, pa.date64(): 1_000}
 
 
 def is_date(type_: pa.DataType) -> bool:
-    return type_ in _DATES
+    return bool(pa.types.is_date(type_))
 
 
 def is_time(type_: pa.DataType) -> bool:

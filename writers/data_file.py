@@ -20,11 +20,15 @@ import xxhash
 
 from readers.descriptors import check_descriptors
 from readers.duckdb_memory import needed_bytes
-from readers.forms import storage_form
+from readers.forms import StorageForm, storage_form
+from readers.forms.form import quoted
 from readers.nan_bits import find_unusual_nans
+from readers.plain import plain_schema, take_batch
+from readers.plain.sizes import plain_bytes
 from readers.stamps import stamps, units_per_second
 from timestore.datasets import Order
 from timestore.digest import PayloadDigest
+from timestore.digest.selection import numbers
 from timestore.errors import TimestoreError, error
 from timestore.json_object import canonical_json
 from timestore.names import PartitionKey
@@ -77,7 +81,7 @@ class FileRequest:
     window: TimeWindow
     timestamp_column: str
     order: Order
-    schema: pa.Schema
+    schema: pa.Schema  # of the rows as they were sent; what is written are the plain rows
     append: AppendFacts
     written_at: datetime
 
@@ -110,18 +114,18 @@ class DuckDBWriter:
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def write(self, request: FileRequest, batches: Sequence[pa.RecordBatch], path: Path) -> FinishedFile:
-        """Write rows as one file at ``path`` and return what is in it.
+        """Write plain rows as one file at ``path`` and return what is in it.
 
         Raises ``disk_full``, ``overloaded``, ``storage_unavailable`` (also when something is at ``path`` already) or
         ``value_not_storable``; what was written is removed then.
         """
         check_descriptors()
-        table = _ordered(pa.Table.from_batches(batches, request.schema), request)
+        table = _ordered(pa.Table.from_batches(batches, plain_schema(request.schema)), request)
         described = _describe(table, request)
         if path.exists():
             raise error("storage_unavailable", f"the staging file {path.name} is there already; send this again")
         try:
-            self._write_tables(table, _facts(request, described), path)
+            self._write_tables(table, _facts(request, described), path, described.arrow_bytes)
             size, checksum = _fsync_and_hash(path)
         except BaseException as exc:
             self.close()  # whatever is attached goes with the instance
@@ -148,7 +152,7 @@ class DuckDBWriter:
         path.unlink(missing_ok=True)
         one = pa.table({"one": pa.array([1], pa.int64())})
         try:
-            self._write_tables(one, one, path)
+            self._write_tables(one, one, path, one.nbytes)
         except duckdb.Error as exc:
             raise error("unsupported", f"DuckDB cannot write data files: {str(exc).splitlines()[0]}") from exc
         finally:
@@ -159,9 +163,9 @@ class DuckDBWriter:
             self._connection.close()
             self._connection = None
 
-    def _write_tables(self, table: pa.Table, facts: pa.Table, path: Path) -> None:
+    def _write_tables(self, table: pa.Table, facts: pa.Table, path: Path, arrow_bytes: int) -> None:
         connection = self._open()
-        needed = needed_bytes(fields=table.schema, arrow_bytes=table.nbytes)
+        needed = needed_bytes(fields=table.schema, arrow_bytes=arrow_bytes)
         connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + needed}B'")
         block = SMALL_BLOCK_BYTES if table.num_rows <= SMALL_FILE_ROWS else BLOCK_BYTES
         location = str(path).replace("'", "''")
@@ -201,11 +205,13 @@ def _ordered(table: pa.Table, request: FileRequest) -> pa.Table:
     """Sort the rows by timestamp, equal ones in their order, if the dataset asks for it."""
     if request.order is not Order.SORT:
         return table
-    return table.take(pc.sort_indices(table, sort_keys=[(request.timestamp_column, "ascending")]))
+    order = pc.sort_indices(table, sort_keys=[(request.timestamp_column, "ascending")])
+    batch = pa.concat_batches(table.to_batches())
+    return pa.Table.from_batches([take_batch(batch, numbers(order, "<u8"))])
 
 
 def _describe(table: pa.Table, request: FileRequest) -> _Described:
-    digest = PayloadDigest(request.schema)
+    digest = PayloadDigest(table.schema)
     for batch in table.to_batches():
         digest.update(batch)
     column = table.column(request.timestamp_column)
@@ -217,19 +223,23 @@ def _describe(table: pa.Table, request: FileRequest) -> _Described:
         max_ts_ns=max(last for _, last in extents) * scale,
         digest=digest.finish(),
         nans=find_unusual_nans(table),
-        arrow_bytes=table.nbytes,
+        arrow_bytes=plain_bytes(table),
     )
 
 
 def _stored(table: pa.Table) -> pa.Table:
     """Bring every column into the form that the file holds."""
-    columns = [_form(field).to_storage(column) for field, column in zip(table.schema, table.columns, strict=True)]
+    columns = [_stored_column(_form(field), column) for field, column in zip(table.schema, table.columns, strict=True)]
     return pa.Table.from_arrays(columns, names=table.schema.names)
 
 
+def _stored_column(form: StorageForm, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([form.to_storage(chunk) for chunk in column.chunks], type=form.stored_type)
+
+
 def _select_list(schema: pa.Schema) -> str:
-    quoted = [(_quoted(field.name), _form(field).sql_type) for field in schema]
-    return ", ".join(f"{name}::{sql_type} AS {name}" for name, sql_type in quoted)
+    named = [(quoted(field.name), _form(field).sql_type) for field in schema]
+    return ", ".join(f"{name}::{sql_type} AS {name}" for name, sql_type in named)
 
 
 def _facts(request: FileRequest, described: _Described) -> pa.Table:
@@ -262,14 +272,10 @@ def _facts(request: FileRequest, described: _Described) -> pa.Table:
     return pa.table(columns)
 
 
-def _form(field: pa.Field):  # type: ignore[no-untyped-def]
+def _form(field: pa.Field) -> StorageForm:
     form = storage_form(field.type)
     assert form is not None  # the schema was checked before any row came
     return form
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _fsync_and_hash(path: Path) -> tuple[int, str]:

@@ -34,6 +34,7 @@ from writers.pool import WriterPool
 from writers.put import Cancelled, PutStream, cancelled, first_receipt, replay
 from writers.routing import Router
 from writers.spill import SpillFile
+from writers.storability import StorableRows
 from writers.validation import BatchValidator
 
 COMMIT_DEADLINE_S = 30.0
@@ -88,6 +89,7 @@ class NewPut(PutStream):
         self._principal = principal
         self._shared = shared
         self._validator = BatchValidator(schema=schema, spec=plan.spec, max_batch_bytes=shared.limits.max_batch_bytes)
+        self._storable = StorableRows(schema)
         self._router = Router(
             window=plan.spec.window,
             units_per_second=units_per_second(schema.field(plan.spec.timestamp_column).type),
@@ -114,7 +116,9 @@ class NewPut(PutStream):
     def add(self, batch: pa.RecordBatch) -> None:
         self._raise_failure()
         stamps = self._validator.check(batch)
-        self._count(batch)
+        sent_bytes = batch.nbytes
+        batch = self._storable.plain(batch)  # decoded once, for the digest too
+        self._count(batch, sent_bytes=sent_bytes)
         self._check_row_limit()
         size = held_bytes(batch) if batch.num_rows else 0
         self._shared.budget.adjust(self._buffer, size - self._reserved_next)

@@ -68,10 +68,11 @@ class PutStream(ABC):
     def close(self) -> None:
         """Give back everything the put holds; whatever it did not publish is removed. Called once, by any thread."""
 
-    def _count(self, batch: pa.RecordBatch) -> None:
+    def _count(self, batch: pa.RecordBatch, *, sent_bytes: int) -> None:
+        """Take rows into account, in any form: their digest is the same."""
         self._digest.update(batch)
         self.rows += batch.num_rows
-        self.bytes += batch.nbytes
+        self.bytes += sent_bytes
 
     def _fingerprint(self) -> str:
         digest = self._digest.finish()
@@ -125,7 +126,7 @@ class RepeatedPut(PutStream):
 
     def add(self, batch: pa.RecordBatch) -> None:
         check_arrow(batch, rows_before=self.rows, max_batch_bytes=self._max_batch_bytes)
-        self._count(batch)
+        self._count(batch, sent_bytes=batch.nbytes)
 
     def finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
         if self.descriptor.fingerprint is not None and not self.rows:

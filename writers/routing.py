@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from readers.plain import take_batch
 from readers.stamps import Timestamps
 from timestore.errors import TimestoreError, error
 from timestore.windows import TimeWindow, WindowLength
@@ -72,7 +73,7 @@ class Router:
             pieces.append(RoutedPiece(window=window, start=start, rows=rows))
             start += rows
         order = np.argsort(ordinals, kind="stable")
-        return RoutedBatch(batch=batch.take(pa.array(order)), pieces=pieces)
+        return RoutedBatch(batch=take_batch(batch, order), pieces=pieces)
 
     def _ordinals(self, stamps: Timestamps) -> tuple[list[int], npt.NDArray[np.integer]]:
         """Return the distinct windows' starts in seconds, ascending, and for each row the index of its window."""

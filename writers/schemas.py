@@ -7,19 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from readers.duckdb_memory import MAX_FIELDS, count_fields, nesting_depth
-from readers.forms import storage_form
+from readers.forms.refusals import child_place, find_refused, type_name
+from readers.plain import plain_type
+from readers.plain.types import NESTED, child_fields
 from readers.stamps import is_date, is_time
 from timestore.datasets import DatasetSpec, Evolution
 from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
+from writers.capacity import uncountable_place
+from writers.widening import is_same, nullable_place, widens
 
 MAX_SCHEMA_BYTES = 1 << 20  # of the IPC message, with all metadata
 MAX_DEPTH = 32  # levels of nesting; Arrow reads batches of up to 63, and schemas of up to about 125
-
-_SIGNED = [pa.int8(), pa.int16(), pa.int32(), pa.int64()]
-_UNSIGNED = [pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
-_UNITS = ["s", "ms", "us"]  # nanoseconds hold fewer years: not a widening
-_PLAIN_OF = {pa.large_string(): pa.string()}
 
 
 def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
@@ -29,23 +28,11 @@ def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
     """
     _check_size(schema)
     _check_texts(schema)
-    names = schema.names
-    if "" in names or any("\0" in name for name in names):
-        raise _mismatch("a column's name is empty or has a NUL character; name every column", column="")
-    seen: dict[str, str] = {}
-    for field in schema:
-        if twin := seen.get(field.name.lower()):
-            alike = "are named alike" if twin == field.name else "differ only in case"
-            raise _mismatch(f"the columns {twin!r} and {field.name!r} {alike}; rename one", column=field.name)
-        seen[field.name.lower()] = field.name
-        if storage_form(field.type) is None:
-            raise error(
-                "type_unsupported",
-                f"column {field.name!r} has the type {field.type}, which cannot be stored; cast it before sending",
-                details={"column": field.name, "type": field.type},
-            )
+    _check_names(list(schema), "", "columns")
+    _check_types(schema)
+    columns = {field.name.lower(): field.name for field in schema}
     for name in key.names:
-        if column := seen.get(name.lower()):
+        if column := columns.get(name.lower()):
             raise _mismatch(
                 f"column {column!r} has the name of the key part {name!r}; rename one of them", column=column
             )
@@ -104,6 +91,44 @@ def _texts(field: pa.Field) -> Iterator[str]:
         yield type_.tz or ""
     for position in range(type_.num_fields):
         yield from _texts(type_.field(position))
+
+
+def _check_types(schema: pa.Schema) -> None:
+    for field in schema:
+        if refused := find_refused(field):
+            raise error(
+                "type_unsupported",
+                f"column {field.name!r} cannot be stored: {refused.place!r} has the type {refused.type}; "
+                f"{refused.reason}",
+                details={"column": field.name, "place": refused.place, "type": refused.type},
+            )
+
+
+def _check_names(fields: Sequence[pa.Field], place: str, what: str) -> None:
+    """Refuse names that are missing, or differ only in case, among columns and in the structs inside them."""
+    seen: dict[str, str] = {}
+    for field in fields:
+        where = f" in {place!r}" if place else ""
+        column = place or field.name
+        if not field.name or "\0" in field.name:
+            raise _mismatch(f"one of the {what}{where} has an empty name, or NUL in it; name it", column=column)
+        if twin := seen.get(field.name.lower()):
+            alike = "are named alike" if twin == field.name else "differ only in case"
+            raise _mismatch(f"the {what} {twin!r} and {field.name!r}{where} {alike}; rename one", column=column)
+        seen[field.name.lower()] = field.name
+        _check_names_inside(field.type, f"{place}.{field.name}" if place else field.name)
+
+
+def _check_names_inside(type_: pa.DataType, place: str) -> None:
+    if isinstance(type_, pa.BaseExtensionType):
+        _check_names_inside(type_.storage_type, place)
+    elif type_.id in (pa.lib.Type_DICTIONARY, pa.lib.Type_RUN_END_ENCODED):
+        _check_names_inside(type_.value_type, place)
+    elif type_.id == pa.lib.Type_STRUCT:
+        _check_names(child_fields(type_), place, "fields")
+    elif type_.id in NESTED:
+        for position, child in enumerate(child_fields(type_)):
+            _check_names_inside(child.type, child_place(place, type_, child, position))
 
 
 def pick_timestamp_column(schema: pa.Schema, wanted: str | None) -> str:
@@ -191,21 +216,25 @@ def _check_plain_time(field: pa.Field) -> None:
 
 
 def _merge_field(current: pa.Field, incoming: pa.Field) -> pa.Field:
-    if incoming.nullable and not current.nullable:
-        raise _mismatch(
-            f"column {current.name!r} is nullable in the put, but not null in the dataset", column=current.name
-        )
-    have, sent = _plain(current.type), _plain(incoming.type)
-    if have == sent or _widens(sent, have):
+    """Return the dataset's field after a put; the dataset's own metadata stays, whatever the put's says."""
+    if place := nullable_place(current, incoming):
+        raise _mismatch(f"{place!r} is nullable in the put, but not null in the dataset", column=current.name)
+    if is_same(current, incoming) or widens(incoming, current):
+        if place := uncountable_place(current, incoming):
+            raise _mismatch(
+                f"{place!r} counts with a small integer in the dataset, and one row of the put may have more values; "
+                "send it in the dataset's form",
+                column=current.name,
+            )
         return current
-    if _widens(have, sent):
+    if widens(current, incoming):
         return current.with_type(incoming.type)
     raise _mismatch(
-        f"column {current.name!r} has the type {incoming.type} in the put and {current.type} in the dataset; "
-        f"{_broken_rule(have, sent)}",
+        f"column {current.name!r} has the type {type_name(incoming.type)} in the put and {type_name(current.type)} in "
+        f"the dataset; {_broken_rule(plain_type(current.type), plain_type(incoming.type))}",
         column=current.name,
-        put_type=incoming.type,
-        dataset_type=current.type,
+        put_type=type_name(incoming.type),
+        dataset_type=type_name(current.type),
     )
 
 
@@ -213,27 +242,6 @@ def _broken_rule(have: pa.DataType, sent: pa.DataType) -> str:
     if pa.types.is_timestamp(have) and pa.types.is_timestamp(sent) and have.tz != sent.tz:
         return "time zones count by their names, and none is not UTC: send the dataset's own"
     return "only lossless widening is allowed"
-
-
-def _plain(type_: pa.DataType) -> pa.DataType:
-    return _PLAIN_OF.get(type_, type_)
-
-
-def _widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """Say whether every value of ``narrow`` is one of ``wide``."""
-    if pa.types.is_timestamp(narrow) and pa.types.is_timestamp(wide):
-        return narrow.tz == wide.tz and _before(narrow.unit, wide.unit, _UNITS)
-    if narrow in _UNSIGNED and wide in _SIGNED:
-        return _UNSIGNED.index(narrow) < _SIGNED.index(wide)
-    return (
-        _before(narrow, wide, _SIGNED)
-        or _before(narrow, wide, _UNSIGNED)
-        or _before(narrow, wide, [pa.float32(), pa.float64()])
-    )
-
-
-def _before(narrow: object, wide: object, order: Sequence[object]) -> bool:
-    return narrow in order and wide in order and order.index(narrow) < order.index(wide)
 
 
 def _mismatch(message: str, *, column: str, **details: object) -> TimestoreError:

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from readers.plain.sizes import TooLongError, plain_bytes
 from readers.stamps import Timestamps, stamps, units_per_second
 from timestore.datasets import DatasetSpec, Order
 from timestore.errors import TimestoreError, error
-from timestore.windows import EPOCH, MAX_INSTANT_S, MIN_INSTANT_S, UNITS_PER_SECOND, format_instant
+from timestore.windows import EPOCH, MAX_INSTANT_S, MIN_INSTANT_S, format_instant
 from writers.kept_bytes import kept_bytes
+from writers.leniency import validate_fully
 
 MESSAGE_OVERHEAD_BYTES = 1 << 20  # header and padding of a batch with as many columns as there may be
 
@@ -27,41 +29,53 @@ class _Limit:
 
 
 def check_arrow(batch: pa.RecordBatch, *, rows_before: int, max_batch_bytes: int) -> None:
-    """Refuse a batch that is too large, or whose buffers are not what its types say.
+    """Refuse a batch that is too large, as sent or once it is plain, or whose buffers are not what its types say.
 
     Raises ``batch_too_large`` or ``batch_invalid``. Nothing else may look at a batch before: not even its size can be
     asked for safely.
     """
     try:
         batch.validate()
-        _check_size(batch, max_batch_bytes)
-        batch.validate(full=True)
+        _check_size(batch.nbytes, max_batch_bytes, "has")
+        _check_kept(batch, max_batch_bytes)
+        validate_fully(batch)
+        _check_size(plain_bytes(batch, limit=max_batch_bytes), max_batch_bytes, "has, without its encodings, about")
+    except TooLongError as exc:
+        raise _too_large("has more values than bytes are allowed:", f"over {max_batch_bytes}", max_batch_bytes) from exc
     except (pa.ArrowInvalid, pa.ArrowIndexError) as exc:
         raise error("batch_invalid", f"the batch after row {rows_before} is not valid Arrow data: {exc}") from exc
 
 
-def _check_size(batch: pa.RecordBatch, max_batch_bytes: int) -> None:
-    if batch.nbytes > max_batch_bytes:
-        raise error(
-            "batch_too_large",
-            f"a batch has {batch.nbytes} bytes, at most {max_batch_bytes} are allowed; send smaller batches "
-            "(16 to 64 Ki rows are quickest)",
-            details={"bytes": batch.nbytes, "limit": max_batch_bytes},
-        )
-    if (kept := kept_bytes(batch)) > max_batch_bytes + MESSAGE_OVERHEAD_BYTES:
+def _check_size(size: int, limit: int, has: str) -> None:
+    if size > limit:
+        raise _too_large(has, str(size), limit)
+
+
+def _check_kept(batch: pa.RecordBatch, limit: int) -> None:
+    if (kept := kept_bytes(batch)) > limit + MESSAGE_OVERHEAD_BYTES:
         raise error(
             "batch_too_large",
             f"a batch of {batch.nbytes} bytes keeps {kept} in memory, for its message had unused bytes or metadata; at "
-            f"most {max_batch_bytes} are allowed: send buffers that are no longer than their rows need",
-            details={"bytes": kept, "limit": max_batch_bytes},
+            f"most {limit} are allowed: send buffers that are no longer than their rows need",
+            details={"bytes": kept, "limit": limit},
         )
+
+
+def _too_large(has: str, size: str, limit: int) -> TimestoreError:
+    return error(
+        "batch_too_large",
+        f"a batch {has} {size} bytes, at most {limit} are allowed; send smaller batches "
+        "(16 to 64 Ki rows are quickest)",
+        details={"bytes": size, "limit": limit},
+    )
 
 
 class BatchValidator:
     """Checks the batches of one put, in order. Not thread safe.
 
-    Raises ``batch_too_large``, ``batch_invalid``, ``value_not_storable``, ``timestamp_null``, ``timestamp_unordered``
-    or ``timestamp_out_of_bounds``; messages name the row, counted from 0 over the whole put.
+    Raises ``batch_too_large``, ``batch_invalid``, ``timestamp_null``, ``timestamp_unordered`` or
+    ``timestamp_out_of_bounds``; messages name the row, counted from 0 over the whole put. Whether all other values can
+    be stored, ``StorableRows`` says.
     """
 
     def __init__(self, *, schema: pa.Schema, spec: DatasetSpec, max_batch_bytes: int) -> None:
@@ -69,19 +83,12 @@ class BatchValidator:
         self._max_batch_bytes = max_batch_bytes
         self._column = schema.get_field_index(spec.timestamp_column)
         self._per_second = units_per_second(schema.field(self._column).type)
-        self._required = [index for index, field in enumerate(schema) if not field.nullable]
-        self._bounded_by_microseconds = [
-            (index, 2**63 // (1_000_000 // UNITS_PER_SECOND[field.type.unit]))
-            for index, field in enumerate(schema)
-            if pa.types.is_timestamp(field.type) and field.type.unit in ("s", "ms")
-        ]
         self.rows = 0
         self._previous: int | None = None
 
     def check(self, batch: pa.RecordBatch) -> Timestamps:
         """Check a batch and return its timestamps."""
         check_arrow(batch, rows_before=self.rows, max_batch_bytes=self._max_batch_bytes)
-        self._check_contents(batch)
         times = self._timestamps(batch)
         if len(times):
             self._check_bounds(times)
@@ -89,26 +96,6 @@ class BatchValidator:
                 self._check_order(times)
         self.rows += batch.num_rows
         return times
-
-    def _check_contents(self, batch: pa.RecordBatch) -> None:
-        for index in self._required:
-            if batch.column(index).null_count:
-                name = batch.schema.field(index).name
-                raise error(
-                    "batch_invalid", f"column {name!r} is declared not null but has nulls", details={"column": name}
-                )
-        for index, limit in self._bounded_by_microseconds:
-            self._check_storable(batch, index, limit)
-
-    def _check_storable(self, batch: pa.RecordBatch, index: int, limit: int) -> None:
-        extremes = pc.min_max(batch.column(index).view(pa.int64())).as_py()
-        if extremes["min"] is not None and (extremes["min"] < -limit or extremes["max"] >= limit):
-            name = batch.schema.field(index).name
-            raise error(
-                "value_not_storable",
-                f"column {name!r} has a timestamp that does not fit 64 bits of microseconds",
-                details={"column": name},
-            )
 
     def _timestamps(self, batch: pa.RecordBatch) -> Timestamps:
         column = batch.column(self._column)

@@ -203,7 +203,7 @@ def test_reads_select(client: timestore.Client) -> None:
 
 def test_unknown_type_is_refused_by_name(client: timestore.Client) -> None:
     """A type that cannot be stored is refused before any data is sent, naming column and type."""
-    table = cpu_table(10).append_column("tags", pa.array([["a"]] * 10))
+    table = cpu_table(10).append_column("tags", pa.array([1.5] * 10, pa.float16()))
 
     with pytest.raises(InvalidInputError) as caught:
         client.append("cpu", table)

@@ -70,25 +70,79 @@ def test_column_names_are_unique_ignoring_case(names: tuple[str, str]) -> None:
     assert refusal.details["column"] == ("TS" if names[0] == "ts" else names[1])
 
 
-@pytest.mark.parametrize(
-    "data_type",
-    [
-        pa.float16(),
-        pa.decimal256(50, 2),
-        pa.decimal128(5, -1),
-        pa.dense_union([pa.field("a", pa.int8())]),
-        pa.sparse_union([pa.field("a", pa.int8())]),
-        pa.struct([]),
-        pa.list_(pa.float16()),
-    ],
-    ids=str,
-)
-def test_types_without_a_storage_form_are_refused_by_name(data_type: pa.DataType) -> None:
-    """A type that could not be read back is ``type_unsupported``, with column and type, before any data is sent."""
+def _deep(levels: int) -> pa.DataType:
+    return pa.list_(_deep(levels - 1)) if levels else pa.int8()
+
+
+class Acme(pa.ExtensionType):
+    """An extension type that this process knows."""
+
+    def __init__(self, storage: pa.DataType, parameter: bytes = b"") -> None:
+        self._parameter = parameter
+        super().__init__(storage, "acme.known")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return self._parameter
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> "Acme":
+        return cls(storage_type, serialized)
+
+
+UNION = pa.dense_union([pa.field("a", pa.int8())])
+UNSTORED = [
+    (pa.float16(), "x", "halffloat"),
+    (pa.decimal256(50, 2), "x", "decimal256(50, 2)"),
+    (pa.decimal128(5, -1), "x", "decimal128(5, -1)"),
+    (pa.decimal128(5, 39), "x", "decimal128(5, 39)"),
+    (UNION, "x", "dense_union<a: int8=0>"),
+    (pa.sparse_union([pa.field("a", pa.int8())]), "x", "sparse_union<a: int8=0>"),
+    (pa.struct([]), "x", "struct<>"),
+    (pa.list_(pa.float16()), "x[]", "halffloat"),
+    (pa.large_list_view(pa.struct([("a", pa.int8()), ("b", pa.struct([]))])), "x[].b", "struct<>"),
+    (pa.map_(pa.float16(), pa.int8()), "x.key", "halffloat"),
+    (pa.map_(pa.string(), pa.list_(UNION, 2)), "x.value[]", "dense_union<a: int8=0>"),
+    (pa.dictionary(pa.int8(), pa.decimal256(50, 2)), "x", "decimal256(50, 2)"),
+    (pa.run_end_encoded(pa.int32(), pa.float16()), "x", "halffloat"),
+    (Acme(pa.struct([("h", pa.float16())])), "x.h", "halffloat"),
+    (_deep(32), "x" + "[]" * 32, "int8"),
+    (Acme(pa.uuid()), "x", str(Acme(pa.uuid()))),
+    (pa.dictionary(pa.int8(), pa.uuid()), "x", str(pa.dictionary(pa.int8(), pa.uuid()))),
+]
+
+
+@pytest.mark.parametrize(("data_type", "place", "named"), UNSTORED, ids=[str(each[0])[:60] for each in UNSTORED])
+def test_types_that_cannot_be_stored_are_refused_by_name(data_type: pa.DataType, place: str, named: str) -> None:
+    """What could not be read back is ``type_unsupported`` before any data is sent: column, place and type."""
     with pytest.raises(InvalidInputError) as caught:
         check_schema(_schema(("x", data_type)), NO_KEY)
     assert caught.value.kind == "type_unsupported"
-    assert caught.value.details == {"column": "x", "type": str(data_type)}
+    assert caught.value.details == {"column": "x", "place": place, "type": named}
+
+
+def test_types_may_be_nested_so_deep() -> None:
+    """Depth alone is no reason for a refusal, up to a limit that code and DuckDB can bear."""
+    check_schema(_schema(("x", _deep(31))), NO_KEY)
+
+
+@pytest.mark.parametrize(
+    ("data_type", "place"),
+    [
+        (pa.struct([("a", pa.int8()), ("A", pa.int8())]), "x"),
+        (pa.struct([("a", pa.int8()), ("a", pa.int8())]), "x"),
+        (pa.struct([("", pa.int8())]), "x"),
+        (pa.struct([("a\0b", pa.int8())]), "x"),
+        (pa.list_(pa.struct([("é", pa.int8()), ("É", pa.int8())])), "x[]"),
+        (pa.struct([("s", pa.map_(pa.string(), pa.struct([("a", pa.int8()), ("A", pa.int8())])))]), "x.s.value"),
+        (pa.dictionary(pa.int8(), pa.struct([("a", pa.int8()), ("A", pa.int8())])), "x"),
+        (Acme(pa.struct([("a", pa.int8()), ("A", pa.int8())])), "x"),
+    ],
+    ids=lambda value: ascii(str(value)),
+)
+def test_field_names_are_unique_ignoring_case_at_every_depth(data_type: pa.DataType, place: str) -> None:
+    """DuckDB renames or refuses twins inside structs too, so they are refused, and the place is named."""
+    refusal = _mismatch(check_schema, _schema(("x", data_type)), NO_KEY)
+    assert refusal.details["column"] == place
 
 
 def test_a_column_is_not_named_like_a_part_of_the_key() -> None:
@@ -212,6 +266,136 @@ def test_large_and_plain_texts_are_the_same() -> None:
     assert _merged(plain, large) is plain
     assert _merged(large, plain) is large
     assert _merged(plain, large, Evolution.NONE) is plain
+
+
+def _field(data_type: pa.DataType, **options: object) -> pa.Field:
+    return pa.field("x", data_type, **options)
+
+
+NAMED = {b"ARROW:extension:name": b"acme.thing"}
+SAME = [
+    ("texts", _field(pa.string()), _field(pa.string_view())),
+    ("binaries", _field(pa.large_binary()), _field(pa.binary_view())),
+    ("dictionary", _field(pa.string()), _field(pa.dictionary(pa.int8(), pa.large_string(), True))),
+    ("runs", _field(pa.int8()), _field(pa.run_end_encoded(pa.int16(), pa.int8()))),
+    ("lists", _field(pa.list_(pa.int8())), _field(pa.large_list_view(pa.field("element", pa.int8())))),
+    (
+        "nested",
+        _field(pa.struct([("a", pa.list_(pa.string()))])),
+        _field(pa.struct([("a", pa.list_view(pa.dictionary(pa.int8(), pa.string_view())))])),
+    ),
+    ("maps", _field(pa.map_(pa.string(), pa.int8(), True)), _field(pa.map_(pa.large_string(), pa.int8()))),
+    ("fixed lists", _field(pa.list_(pa.string(), 2)), _field(pa.list_(pa.field("e", pa.large_string()), 2))),
+    ("metadata", _field(pa.int8(), metadata={"unit": "mm"}), _field(pa.int8(), metadata={"unit": "km"})),
+    ("known and unknown", _field(pa.uuid()), _field(pa.binary(16), metadata={"ARROW:extension:name": "arrow.uuid"})),
+    ("json", _field(pa.json_(pa.string())), _field(pa.json_(pa.large_string()))),
+    ("unknown", _field(pa.string(), metadata=NAMED), _field(pa.large_string(), metadata=NAMED)),
+    ("digits", _field(pa.decimal128(5, 2)), _field(pa.decimal32(5, 2))),
+    ("no digits less", _field(pa.decimal128(20, 2)), _field(pa.decimal64(12, 2))),
+]
+
+
+@pytest.mark.parametrize(("have", "sent"), [each[1:] for each in SAME], ids=[each[0] for each in SAME])
+def test_other_forms_of_the_same_values_change_nothing(have: pa.Field, sent: pa.Field) -> None:
+    """The dataset keeps its own form and metadata, and takes every other form, even where nothing may change."""
+    current = _schema(have)
+    assert _merged(current, _schema(sent), Evolution.NONE) is current
+
+
+WIDER = [
+    ("digits", _field(pa.decimal32(5, 2)), _field(pa.decimal32(9, 2))),
+    ("more bits", _field(pa.decimal32(9, 2)), _field(pa.decimal128(38, 2))),
+    ("fewer bits", _field(pa.decimal128(5, 2)), _field(pa.decimal64(18, 2))),
+    ("dictionary", _field(pa.dictionary(pa.int8(), pa.int16())), _field(pa.int32())),
+    ("into a dictionary", _field(pa.int16()), _field(pa.dictionary(pa.int8(), pa.int32()))),
+]
+
+
+@pytest.mark.parametrize(("have", "sent"), [each[1:] for each in WIDER], ids=[each[0] for each in WIDER])
+def test_a_wider_type_comes_in_the_form_of_the_put(have: pa.Field, sent: pa.Field) -> None:
+    """The column takes the type of the put that widens it, and keeps its metadata; narrower puts go on."""
+    current = _schema(have.with_metadata({"unit": "mm"}))
+    merged = _merged(current, _schema(sent))
+    assert merged.field("x").type == sent.type
+    assert merged.field("x").metadata == {b"unit": b"mm"}
+    assert _merged(merged, current) is merged
+    _mismatch(_merged, current, _schema(sent), Evolution.NONE)
+
+
+DIFFERENT = [
+    ("scale", _field(pa.decimal32(5, 2)), _field(pa.decimal32(9, 3))),
+    ("item", _field(pa.list_(pa.int8())), _field(pa.list_(pa.int16()))),
+    ("new field", _field(pa.struct([("a", pa.int8())])), _field(pa.struct([("a", pa.int8()), ("b", pa.int8())]))),
+    (
+        "field order",
+        _field(pa.struct([("a", pa.int8()), ("b", pa.int8())])),
+        _field(pa.struct([("b", pa.int8()), ("a", pa.int8())])),
+    ),
+    ("list size", _field(pa.list_(pa.int8(), 2)), _field(pa.list_(pa.int8(), 3))),
+    ("list kind", _field(pa.list_(pa.int8(), 2)), _field(pa.list_(pa.int8()))),
+    ("binary size", _field(pa.binary(2)), _field(pa.binary(3))),
+    ("binary kind", _field(pa.binary(2)), _field(pa.binary())),
+    ("text and bytes", _field(pa.string()), _field(pa.binary())),
+    ("dates", _field(pa.date32()), _field(pa.date64())),
+    ("durations", _field(pa.duration("s")), _field(pa.duration("ms"))),
+    ("null", _field(pa.null()), _field(pa.int8())),
+    ("extension", _field(pa.uuid()), _field(pa.binary(16))),
+    ("extension in a list", _field(pa.list_(pa.uuid())), _field(pa.list_(pa.binary(16)))),
+    ("extension name", _field(pa.int8(), metadata=NAMED), _field(pa.int8(), metadata={"ARROW:extension:name": "b"})),
+    (
+        "parameters",
+        _field(pa.int8(), metadata=NAMED | {b"ARROW:extension:metadata": b"1"}),
+        _field(pa.int8(), metadata=NAMED | {b"ARROW:extension:metadata": b"2"}),
+    ),
+    ("known parameters", _field(pa.list_(Acme(pa.int8(), b"1"))), _field(pa.list_(Acme(pa.int8(), b"2")))),
+    ("opaque", _field(pa.opaque(pa.int8(), "a", "v")), _field(pa.opaque(pa.int8(), "b", "v"))),
+    ("tensor", _field(pa.fixed_shape_tensor(pa.int8(), [2, 3])), _field(pa.fixed_shape_tensor(pa.int8(), [3, 2]))),
+    ("extension that widens", _field(pa.int8(), metadata=NAMED), _field(pa.int16(), metadata=NAMED)),
+    ("nested nullability", _field(pa.list_(pa.field("i", pa.int8(), nullable=False))), _field(pa.list_(pa.int8()))),
+]
+
+
+@pytest.mark.parametrize(("have", "sent"), [each[1:] for each in DIFFERENT], ids=[each[0] for each in DIFFERENT])
+def test_what_is_neither_the_same_nor_wider_is_refused(have: pa.Field, sent: pa.Field) -> None:
+    """Other values, other sizes, other extensions; and inside nested types nothing may change at all."""
+    assert _mismatch(_merged, _schema(have), _schema(sent)).details["column"] == "x"
+
+
+SMALL = pa.dictionary(pa.int8(), pa.string())
+SHORT = pa.run_end_encoded(pa.int16(), pa.int8())
+
+
+@pytest.mark.parametrize(
+    ("have", "sent", "place"),
+    [
+        (pa.list_(SMALL), pa.list_(pa.string()), "x[]"),
+        (pa.list_(SMALL), pa.list_(pa.dictionary(pa.uint8(), pa.string())), "x[]"),
+        (pa.map_(pa.string(), SHORT), pa.map_(pa.string(), pa.int8()), "x.value"),
+        (pa.map_(pa.string(), SHORT), pa.map_(pa.string(), pa.dictionary(pa.int8(), pa.int8())), "x.value"),
+        (pa.list_(pa.struct([("a", SMALL)]), 2), pa.list_(pa.struct([("a", pa.string())]), 2), "x[].a"),
+        (pa.list_(SMALL), pa.list_(SMALL), None),
+        (pa.list_(pa.dictionary(pa.int16(), pa.string())), pa.list_(SMALL), None),
+        (pa.list_(pa.dictionary(pa.int32(), pa.string())), pa.list_(pa.string()), None),
+        (pa.list_(pa.run_end_encoded(pa.int32(), pa.int8())), pa.list_(pa.int8()), None),
+        (pa.list_(pa.string()), pa.list_(SMALL), None),
+        (pa.struct([("a", SMALL)]), pa.struct([("a", pa.string())]), None),
+        (SHORT, pa.int8(), None),
+    ],
+    ids=str,
+)
+def test_a_row_always_fits_the_form_of_the_dataset(have: pa.DataType, sent: pa.DataType, place: str | None) -> None:
+    """Inside a list a row may have more values than a small index can count; no read could give it, so no put may."""
+    current, incoming = _schema(_field(have)), _schema(_field(sent))
+    if place is None:
+        assert _merged(current, incoming) is current
+    else:
+        assert repr(place) in str(_mismatch(_merged, current, incoming))
+
+
+def test_not_null_inside_may_be_sent_where_nulls_may_be() -> None:
+    """The other way round changes nothing."""
+    loose = _schema(_field(pa.struct([("a", pa.int8())])))
+    assert _merged(loose, _schema(_field(pa.struct([pa.field("a", pa.int8(), nullable=False)])))) is loose
 
 
 def test_a_new_nullable_column_is_added_at_the_end() -> None:

@@ -45,14 +45,15 @@ def decoded(array: pa.Array, rows: Selection) -> tuple[pa.Array, Selection]:
         if kind == _EXTENSION:
             array = array.storage
         elif kind == _DICTIONARY:
-            array, rows = array.dictionary, _dictionary_rows(array.indices, rows)
+            array, rows = array.dictionary, dictionary_rows(array.indices, rows)
         elif kind == _RUN_END_ENCODED:
             array, rows = array.values, _run_rows(array, rows)
         else:
             return array, rows
 
 
-def _dictionary_rows(indices: pa.Array, rows: Selection) -> Numbers:
+def dictionary_rows(indices: pa.Array, rows: Selection) -> Numbers:
+    """Return the selected rows' places in their dictionary, -1 for a null index."""
     if not len(indices):
         return np.full(0 if rows is None else len(rows), -1)
     index = numbers(indices, _INDEX_DTYPES[indices.type.id])
