@@ -21,6 +21,7 @@ from readers.nan_bits import ColumnNans, NanRestorer, group_by_column
 from readers.plain import plain_schema
 from timestore.errors import error
 
+FILE_FORMAT_VERSION = 2  # 1: nan_bits says rows, and there were no nested types
 BATCH_ROWS = 65_536
 BATCH_BYTES = 8 << 20  # about; wide rows come in fewer to a batch
 ACQUIRE_TIMEOUT_S = 10.0
@@ -52,10 +53,17 @@ class FileReader:
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def facts(self, path: Path) -> FileFacts:
-        """Return what a file says about its own rows."""
+        """Return what a file says about its own rows; raises ``unsupported`` for a file of a newer version."""
         with self._attached(path) as connection:
-            columns = "arrow_schema, nan_bits, row_count, arrow_bytes"
+            columns = "format_version, arrow_schema, nan_bits, row_count, arrow_bytes"
             row = connection.sql(f"SELECT {columns} FROM file.timestore_file").to_arrow_table()
+        if (version := row.column("format_version")[0].as_py()) > FILE_FORMAT_VERSION:
+            raise error(
+                "unsupported",
+                f"the data file {path.name} has format {version}, this server knows formats up to "
+                f"{FILE_FORMAT_VERSION}; upgrade it",
+                details={"format": version, "known": FILE_FORMAT_VERSION},
+            )
         return FileFacts(
             schema=pa.ipc.read_schema(pa.py_buffer(row.column("arrow_schema")[0].as_py())),
             nans=group_by_column(row.column("nan_bits").combine_chunks().flatten()),

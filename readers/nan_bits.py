@@ -67,6 +67,8 @@ def group_by_column(entries: pa.Array) -> dict[str, ColumnNans]:
     grouped: dict[str, ColumnNans] = {}
     if not len(entries):
         return grouped
+    if entries.type.get_field_index("row") >= 0:
+        entries = _of_format_1(entries)
     names, paths = entries.field("column"), entries.field("path")
     keys = pa.array([f"{name}\0{path}" for name, path in zip(names.to_pylist(), paths.to_pylist(), strict=True)])
     for key in keys.unique():
@@ -76,6 +78,13 @@ def group_by_column(entries: pa.Array) -> dict[str, ColumnNans]:
             numbers(mine.field("position"), "<i8"), numbers(mine.field("bits"), "<u8")
         )
     return grouped
+
+
+def _of_format_1(entries: pa.Array) -> pa.Array:
+    """Respell the entries of a file of format 1: by row, for there were no nested columns."""
+    paths = pa.array([[]] * len(entries), pa.list_(pa.int32()))
+    columns = [entries.field("column"), paths, entries.field("row"), entries.field("bits")]
+    return pa.StructArray.from_arrays(columns, fields=list(ENTRY_TYPE))
 
 
 class NanRestorer:

@@ -20,6 +20,7 @@ import xxhash
 
 from readers.descriptors import check_descriptors
 from readers.duckdb_memory import needed_bytes
+from readers.file_reader import FILE_FORMAT_VERSION
 from readers.forms import StorageForm, storage_form
 from readers.forms.form import quoted
 from readers.nan_bits import find_unusual_nans
@@ -34,7 +35,6 @@ from timestore.json_object import canonical_json
 from timestore.names import PartitionKey
 from timestore.windows import TimeWindow
 
-FILE_FORMAT_VERSION = 1
 SMALL_FILE_ROWS = 4_000  # up to here small blocks make much smaller files and cost nothing
 SMALL_BLOCK_BYTES = 16_384
 BLOCK_BYTES = 262_144

@@ -291,7 +291,7 @@ def test_a_file_says_what_it_is(bench: Workbench) -> None:
         "rows": 2,
     }
     assert row == {
-        "format_version": 1,
+        "format_version": 2,
         "file_id": str(UUID(int=8)),
         "dataset": "cpu",
         "key": '{"region":"e/u","site":"ä"}',
