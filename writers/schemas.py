@@ -28,7 +28,7 @@ def check_schema(schema: pa.Schema, key: PartitionKey) -> None:
     """
     _check_size(schema)
     _check_texts(schema)
-    _check_names(list(schema), "", "columns")
+    _check_names(list(schema))
     _check_types(schema)
     columns = {field.name.lower(): field.name for field in schema}
     for name in key.names:
@@ -104,31 +104,44 @@ def _check_types(schema: pa.Schema) -> None:
             )
 
 
-def _check_names(fields: Sequence[pa.Field], place: str, what: str) -> None:
-    """Refuse names that are missing, or differ only in case, among columns and in the structs inside them."""
+def _check_names(fields: Sequence[pa.Field]) -> None:
+    """Refuse names of columns, and of the fields of structs inside them, that are missing or differ only in case."""
+    _check_alike(fields, what="column", column=None, place="")
+    for field in fields:
+        _check_names_inside(field.type, column=field.name, place=field.name)
+
+
+def _check_names_inside(type_: pa.DataType, *, column: str, place: str) -> None:
+    if isinstance(type_, pa.BaseExtensionType):
+        _check_names_inside(type_.storage_type, column=column, place=place)
+    elif type_.id in (pa.lib.Type_DICTIONARY, pa.lib.Type_RUN_END_ENCODED):
+        _check_names_inside(type_.value_type, column=column, place=place)
+    elif type_.id in NESTED:
+        fields = child_fields(type_)
+        if type_.id == pa.lib.Type_STRUCT:
+            _check_alike(fields, what="field", column=column, place=place)
+        for position, child in enumerate(fields):
+            inner = child_place(place, type_, child, position)
+            _check_names_inside(child.type, column=column, place=inner)
+
+
+def _check_alike(fields: Sequence[pa.Field], *, what: str, column: str | None, place: str) -> None:
+    where = f" in {place!r}" if place else ""
     seen: dict[str, str] = {}
     for field in fields:
-        where = f" in {place!r}" if place else ""
-        column = place or field.name
+        details = {"column": column or field.name, "place": place or field.name}
         if not field.name or "\0" in field.name:
-            raise _mismatch(f"one of the {what}{where} has an empty name, or NUL in it; name it", column=column)
+            raise _mismatch(
+                f"a {what}'s name{where} is empty or has a NUL character; name every {what}",
+                **details,
+            )
         if twin := seen.get(field.name.lower()):
             alike = "are named alike" if twin == field.name else "differ only in case"
-            raise _mismatch(f"the {what} {twin!r} and {field.name!r}{where} {alike}; rename one", column=column)
+            raise _mismatch(
+                f"the {what}s {twin!r} and {field.name!r}{where} {alike}; rename one",
+                **details,
+            )
         seen[field.name.lower()] = field.name
-        _check_names_inside(field.type, f"{place}.{field.name}" if place else field.name)
-
-
-def _check_names_inside(type_: pa.DataType, place: str) -> None:
-    if isinstance(type_, pa.BaseExtensionType):
-        _check_names_inside(type_.storage_type, place)
-    elif type_.id in (pa.lib.Type_DICTIONARY, pa.lib.Type_RUN_END_ENCODED):
-        _check_names_inside(type_.value_type, place)
-    elif type_.id == pa.lib.Type_STRUCT:
-        _check_names(child_fields(type_), place, "fields")
-    elif type_.id in NESTED:
-        for position, child in enumerate(child_fields(type_)):
-            _check_names_inside(child.type, child_place(place, type_, child, position))
 
 
 def pick_timestamp_column(schema: pa.Schema, wanted: str | None) -> str:

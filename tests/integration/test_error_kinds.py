@@ -209,7 +209,8 @@ def _(world: World) -> object:
 
 @_produces("batch_invalid")
 def _(world: World) -> object:
-    return _append(world, _stamps(START, None, nullable=False))
+    strict = pa.field("x", pa.int8(), nullable=False)
+    return _append(world, SENT.append_column(strict, pa.nulls(100, pa.int8())))
 
 
 @_produces("timestamp_null")
