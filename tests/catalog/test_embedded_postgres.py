@@ -500,7 +500,7 @@ def test_another_major_version_is_named(postgres: EmbeddedPostgres, directory: P
     postgres.start()
     postgres.stop()
     (directory / "cluster" / "PG_VERSION").write_text("12\n")
-    with pytest.raises(WrongMajorVersionError, match=r"made by PostgreSQL 12.*pg_dump"):
+    with pytest.raises(WrongMajorVersionError, match=r"made by PostgreSQL 12.*timestore catalog export"):
         postgres.start()
 
 

@@ -73,7 +73,7 @@ def test_a_schema_of_the_timestamp_alone(client: timestore.Client) -> None:
         (pa.Table.from_arrays([TS, TS], ["ts", "ts"]), "named alike"),
         (pa.Table.from_arrays([TS, pa.nulls(2, pa.int8()), pa.nulls(2, pa.int8())], ["ts", "a", "a"]), "named alike"),
         (pa.table({"ts": TS, "a": [1, 2], "A": [1, 2]}), "differ only in case"),
-        (pa.table({"ts": TS, "": [1, 2]}), "empty name, or NUL in it; name it"),
+        (pa.table({"ts": TS, "": [1, 2]}), "is empty or has a NUL character"),
     ],
     ids=["nothing", "no time", "time twice", "twice", "case", "no name"],
 )
