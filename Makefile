@@ -25,7 +25,7 @@ ifneq ($(shell $(BIN)/python -c 'print(open("$(READY)").read())' 2>/dev/null),$(
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz check format bench bench-full docs lock clean
+.PHONY: help demo serve test fuzz chaos check format bench bench-full docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: $(READY) $(DUCKDB15)/.ready ## run the tests (ARGS="-k receipt -x")
 
 fuzz: $(READY) $(DUCKDB15)/.ready $(ATHERIS)/.ready ## throw bytes at the parsers, then run the property tests long (MINUTES=5)
 	@$(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" --atheris "$(ATHERIS)"
+
+chaos: $(READY) ## break something before and after every durable step (ARGS="--fast --only put")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(READY) ## format, lint, types, import contract
 	$(BIN)/ruff format --check

@@ -1,0 +1,223 @@
+"""Where trials happen: a Postgres with a proxy before it, and for each trial a server, a catalog and a storage."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, LiteralString
+
+import psutil
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+import timestore
+from catalog.embedded import EmbeddedPostgres
+from tests.chaos.client import ABANDONED_KEY, DATASET, IDEMPOTENCY_KEY, KEY, OTHER_DATASET, good_rows
+from tests.chaos.trap import Trap
+from tests.fixtures.data import START
+from tests.fixtures.files import published_files
+from tests.fixtures.proxy import PostgresProxy
+from tests.fixtures.server import ServerProcess, same_user_environment, wait_until
+from timestore.errors import ConflictError, InternalError, RetryableError
+
+CLIENT_TIMEOUT_S = 90
+LEASE_S = 5
+OTHER_KEY = {"region": "us"}
+BEFORE = pa.table({"ts": pa.array([START], pa.timestamp("us", "UTC")), "value": [0]})
+OTHER_DISK = Path("/dev/shm")
+
+
+class Laboratory:
+    """What all trials share. Use it on the main thread: Linux ties Postgres to the thread that started it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._trials = 0
+        self.postgres = EmbeddedPostgres(directory=directory / "postgres")
+        self.postgres.start()
+        self.proxy = PostgresProxy(self.postgres.dsn)
+
+    @contextmanager
+    def site(self, *, across_disks: bool = False) -> Iterator[Site]:
+        """Make everything that one trial needs, and remove its processes and files at the end."""
+        self._trials += 1
+        directory = self._directory / f"trial{self._trials}"
+        directory.mkdir()
+        with TemporaryDirectory(dir=OTHER_DISK if across_disks else directory) as storage:
+            site = Site(self, directory, Path(storage) / "data", f"trial{self._trials}")
+            try:
+                yield site
+            finally:
+                site.end()
+
+    def kill_postgres(self) -> None:
+        """Kill -9 the postmaster; its sessions see that and end."""
+        [postmaster] = [child for child in psutil.Process().children() if "postgres" in child.name()]
+        postmaster.kill()
+        wait_until(lambda: self.postgres.exit_code() is not None)
+
+    def heal(self) -> None:
+        """Bring back Postgres and the network."""
+        if self.postgres.exit_code() is not None:
+            self.postgres.start()
+            self.proxy.follow(self.postgres.dsn)
+        self.proxy.talk_again()
+
+    def close(self) -> None:
+        """Stop Postgres."""
+        self.proxy.close()
+        self.postgres.stop()
+
+
+class Site:
+    """One trial's server with its trap, and what a stranger can find out about it."""
+
+    def __init__(self, laboratory: Laboratory, directory: Path, storage: Path, schema: str) -> None:
+        self._laboratory = laboratory
+        self.proxy = laboratory.proxy
+        self.storage = storage
+        self._schema = schema
+        self._directory = directory
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.trap = Trap(directory)
+        self.server = ServerProcess(
+            directory / "server",
+            "--catalog-dsn",
+            laboratory.proxy.dsn,
+            "--catalog-schema",
+            schema,
+            "--storage-url",
+            str(storage),
+            "--lease-s",
+            str(LEASE_S),
+            "--memory-budget",
+            "256MiB",
+            log=directory / "server.log",
+            program=("-m", "tests.chaos.trap", str(directory)),
+        )
+
+    def send(self, what: str) -> subprocess.Popen[bytes]:
+        """Start a client: see ``tests.chaos.client`` for what it can do."""
+        program = [sys.executable, "-m", "tests.chaos.client"]
+        command = [*program, self.server.url, what, str(self.storage), str(self._directory)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, env=same_user_environment())
+
+    def watched(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Remember a process, so that it does not outlive the trial."""
+        self._processes.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill whatever still runs."""
+        self.server.stop()
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def heal(self) -> None:
+        """Bring back whatever does not run, as an operator would."""
+        self.trap.take_away()
+        self._laboratory.heal()
+        process = self.server.process
+        if process is None or process.poll() is not None:
+            self.server.start()
+
+    def append_before(self) -> None:
+        """Commit the append that was there before."""
+        with timestore.connect(self.server.url) as client:
+            client.append(DATASET, BEFORE, key=OTHER_KEY, idempotency_key="before")
+
+    def append_other(self, *, expire: bool = False, drop: bool = False) -> None:
+        """Commit an append of old rows to another dataset, and end them."""
+        with timestore.connect(self.server.url) as client:
+            client.append(OTHER_DATASET, BEFORE, create={"retention": "1d"})
+            if expire:
+                client.expire(OTHER_DATASET)
+            if drop:
+                client.drop_dataset(OTHER_DATASET, confirm=OTHER_DATASET)
+
+    def retry(self) -> timestore.Receipt:
+        """Send the good put with its key until there is a receipt, as every client may."""
+        deadline = time.monotonic() + CLIENT_TIMEOUT_S
+        while True:
+            try:
+                with timestore.connect(self.server.url) as client:
+                    return client.append(DATASET, good_rows(), key=KEY, idempotency_key=IDEMPOTENCY_KEY)
+            except (RetryableError, InternalError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def violations(self, first: dict[str, Any] | None, *, had_before: bool) -> list[str]:
+        """Retry, then compare everything a stranger can see with what was sent; name what does not hold.
+
+        ``first`` is what the client of the first attempt was told; None if it was told nothing.
+        """
+        receipt = self.retry()
+        expected = ["before", IDEMPOTENCY_KEY] if had_before else [IDEMPOTENCY_KEY]
+        found = []
+        if first is not None and first["type"] == "receipt" and timestore.Receipt.from_json(first) != _first(receipt):
+            found.append("the receipt changed")
+        with timestore.connect(self.server.url) as client:
+            history = [entry["version"] for entry in client.history(DATASET)]
+            if history != list(range(len(expected), 0, -1)):
+                found.append(f"the versions are {history}")
+            if receipt.version != len(expected):
+                found.append(f"the append is at version {receipt.version}")
+            for version in range(1, len(expected) + 1):
+                rows = pa.concat_tables(BEFORE if key == "before" else good_rows() for key in expected[:version])
+                if client.read(DATASET, version=version).sort_by("ts") != rows.sort_by("ts"):
+                    found.append(f"version {version} has other rows than were sent")
+            stats = client.stats()
+            if stats["running_puts"] or stats["buffered_bytes"]:
+                found.append(f"the server still holds {stats}")
+            found += _contradictions(client, (first or {}).get("type"))
+        stored, published = set(published_files(self.storage)), self.paths_in("holders")
+        if unknown := stored - published - self.paths_in("intents") - self.paths_in("condemned_files"):
+            found.append(f"nobody knows the files {sorted(path.name for path in unknown)}")
+        if missing := published - stored:
+            found.append(f"files are missing: {sorted(path.name for path in missing)}")
+        return found
+
+    def paths_in(self, table: str, condition: LiteralString = "true") -> set[Path]:
+        """Ask the catalog for files in one of its tables."""
+        query = sql.SQL("SELECT path FROM {} WHERE {}").format(sql.Identifier(self._schema, table), sql.SQL(condition))
+        with psycopg.connect(self._laboratory.postgres.dsn) as connection:
+            return {self.storage / path for (path,) in connection.execute(query).fetchall()}
+
+
+def outcome(client: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    """Wait for a client and return what it was told; None if it was killed."""
+    printed, _ = client.communicate(timeout=CLIENT_TIMEOUT_S)
+    return json.loads(printed) if printed else None
+
+
+def _contradictions(client: timestore.Client, told: str | None) -> list[str]:
+    """Name what does not hold of an action that its caller was told to be done."""
+    others = [item for item in client.datasets() if item["dataset"] == OTHER_DATASET]
+    if any(item["rows"] not in (0, BEFORE.num_rows) for item in others):
+        return ["half of the other dataset is there"]
+    if told == "abandon":
+        with suppress(ConflictError):
+            client.append(DATASET, BEFORE, key=KEY, idempotency_key=ABANDONED_KEY)
+            return ["an abandoned key committed"]
+    if told == "drop" and others:
+        return ["a dropped dataset is there"]
+    if told == "expire" and others[0]["rows"]:
+        return ["expired rows are there"]
+    if told == "retention" and others[0]["retention"] != "9d":
+        return ["the retention is not what was said"]
+    return []
+
+
+def _first(receipt: timestore.Receipt) -> timestore.Receipt:
+    return timestore.Receipt.from_json(receipt.as_json() | {"replayed": False})
