@@ -32,6 +32,7 @@ class LocalStore:
         self.root = root
         self._lock = threading.Lock()
         self._synced_directories: set[Path] = set()
+        self._root_identity: tuple[int, int] | None = None  # device and inode, from the first look on
 
     def put(self, source: Path, path: str) -> None:
         target = self.root / path
@@ -66,6 +67,7 @@ class LocalStore:
             return True
 
     def open(self, path: str) -> BinaryIO:
+        self._check_root()
         try:
             return (self.root / path).open("rb")
         except FileNotFoundError:
@@ -122,17 +124,36 @@ class LocalStore:
 
     def _make_directories(self, directory: Path) -> None:
         """Make a directory, and fsync its entry and those of its parents once in this process, whoever made them."""
+        self._check_root()
         with self._lock:
             known = directory in self._synced_directories
         if known and directory.exists():
             return
         directory.mkdir(parents=True, exist_ok=True)
+        self._check_root()  # which this may have made
         for made in (directory, *directory.parents):
             _sync_directory(made.parent)
             if made == self.root:
                 break
         with self._lock:
             self._synced_directories.add(directory)
+
+    def _check_root(self) -> None:
+        """Refuse another root than at the first look: where a disk was unmounted, an empty directory is left."""
+        try:
+            found = self.root.stat()
+        except OSError:
+            identity = None
+        else:
+            identity = (found.st_dev, found.st_ino)
+        with self._lock:
+            self._root_identity = self._root_identity or identity
+            if identity != self._root_identity:
+                raise error(
+                    "storage_unavailable",
+                    "the storage's directory is gone, or is another one than at the start of the server; mount its "
+                    "disk again, or put it back",
+                )
 
 
 def _sync_directory(directory: Path) -> None:

@@ -64,6 +64,30 @@ class TestLocalStore(StoreContract):
         assert stored(store, "cpu/a.duckdb") == b"once"
         assert not source.exists()
 
+    @pytest.mark.parametrize("leaves_a_directory", [False, True], ids=["gone", "empty"])
+    def test_another_root_in_its_place_takes_nothing(
+        self, store: Store, root: Path, make_source: MakeSource, leaves_a_directory: bool
+    ) -> None:
+        """Where the root was moved or unmounted, nothing is published or read, until it is back."""
+        store.put(make_source(b"before"), "cpu/a.duckdb")
+        away = root.with_name("away")
+        root.rename(away)
+        if leaves_a_directory:
+            root.mkdir()
+
+        source = make_source(b"meanwhile")
+        for attempt in (lambda: store.put(source, "cpu/b.duckdb"), lambda: store.open("cpu/a.duckdb")):
+            with pytest.raises(RetryableError, match="mount"):
+                attempt()
+        assert source.exists()
+        assert not root.exists() or list(root.iterdir()) == []
+
+        if leaves_a_directory:
+            root.rmdir()
+        away.rename(root)
+        store.put(source, "cpu/b.duckdb")
+        assert stored(store, "cpu/b.duckdb") == b"meanwhile"
+
     def test_equal_content_is_not_the_same_file(self, store: Store, make_source: MakeSource) -> None:
         """File ids are unique, so another file at our path is a defect, even one with equal bytes."""
         store.put(make_source(b"equal"), "cpu/a.duckdb")
