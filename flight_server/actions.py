@@ -145,9 +145,13 @@ class Actions:
                 "version": __version__,
                 "protocol": PROTOCOL_VERSION,
                 "catalog": _reachable(self._manifests.check),
-                "storage": _reachable(lambda: self._store.stat(MARKER_PATH)),
+                "storage": _reachable(self._find_marker),
             }
         )
+
+    def _find_marker(self) -> None:
+        if self._store.stat(MARKER_PATH) is None:
+            raise error("storage_unavailable", "the storage has no marker; is its disk mounted?")
 
     def _list_datasets(self, fields: JsonObject) -> Results:
         request = PageRequest.from_json(fields)

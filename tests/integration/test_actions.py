@@ -220,6 +220,14 @@ def test_cursor_of_a_dropped_dataset_expires(server_url: str, filled: timestore.
     assert caught.value.kind == "version_expired"
 
 
+def test_health_sees_that_the_storage_is_gone(server_url: str, tmp_path: Path) -> None:
+    """Where the storage was moved away, `health` says so, and says `ok` again once it is back."""
+    (tmp_path / "data").rename(tmp_path / "away")
+    assert act_one(server_url, "health")["storage"] == "storage_unavailable"
+    (tmp_path / "away").rename(tmp_path / "data")
+    assert act_one(server_url, "health")["storage"] == "ok"
+
+
 def test_health(server_url: str) -> None:
     """A server that is well says so, and which protocol it speaks."""
     assert act(server_url, "health") == [
