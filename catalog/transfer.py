@@ -22,7 +22,7 @@ from psycopg import sql
 
 from catalog.connections import Row
 from catalog.errors import translated
-from catalog.migrate import apply_migrations, connect, create_schema, migrate, newest_migration
+from catalog.migrate import apply_migrations, connect, create_schema, has_catalog, migrate, newest_migration
 from catalog.sql import QUERIES
 from timestore.errors import TimestoreError, error
 
@@ -106,13 +106,9 @@ def import_catalog(dsn: str, schema: str, source: Path) -> CatalogArchive:
 
 
 def _enter(connection: psycopg.Connection[Row], schema: str) -> None:
-    if not _has_catalog(connection, schema):
+    if not has_catalog(connection, schema):
         raise error("unsupported", f"there is no catalog in the schema {schema!r}; check --catalog-dsn")
     connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
-
-
-def _has_catalog(connection: psycopg.Connection[Row], schema: str) -> bool:
-    return bool(connection.execute(QUERIES["find_catalog"], {"schema": schema}).fetchall())
 
 
 def _refuse_running_servers(connection: psycopg.Connection[Row]) -> None:
@@ -126,7 +122,7 @@ def _refuse_running_servers(connection: psycopg.Connection[Row]) -> None:
 
 
 def _refuse_catalog(connection: psycopg.Connection[Row], schema: str) -> None:
-    if _has_catalog(connection, schema):
+    if has_catalog(connection, schema):
         raise error("unsupported", f"the schema {schema!r} has a catalog already; name another with --catalog-schema")
 
 

@@ -29,6 +29,12 @@ def claim_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UU
     return UUID(root_id)
 
 
+def check_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UUID | None) -> None:
+    """Check like ``claim_root``, and change nothing; a catalog that has no root yet has nothing to check."""
+    if settled is not None:
+        claim_root(store, catalog_id=catalog_id, incarnation=incarnation, settled=settled)
+
+
 def foreign_root(store: Store, catalog_id: UUID, owner: object) -> TimestoreError:
     """Describe a root that is not the catalog's."""
     what = "has no marker of a catalog" if owner is None else f"belongs to catalog {owner}"
