@@ -11,23 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
-
-import xxhash
 
 from catalog.inventory import CatalogedFile, Inventory, Owner
+from readers.content import FileContent, local_file, read_checksum, read_content
 from readers.file_reader import FileReader
-from readers.plain import plain_schema
 from readers.provenance import Provenance
 from storage.horizon import is_horizon
 from storage.marker import MARKER_PATH
 from storage.store import Store, StoredObject
-from timestore.digest import PayloadDigest
-from timestore.errors import TimestoreError, error
+from timestore.errors import TimestoreError
 
 BATCH_OBJECTS = 500
 _PARTIAL = ".partial"  # what a local store writes beside an object before it appears whole
-_STEP_BYTES = 1 << 20
 
 
 class FindingKind(StrEnum):
@@ -145,44 +140,13 @@ class Fsck:
         if checksum != file.checksum:
             yield _finding(file, FindingKind.CHECKSUM, f"has the checksum {checksum}, not {file.checksum}")
             return  # nobody opens a damaged file
+        local = local_file(self._store, file.path)
         try:
-            yield from _compare(file, reader.provenance(local_file(self._store, file.path)))
-            yield from self._compare_rows(file, reader)
+            says = reader.provenance(local)
+            yield from _compare(file, says)
+            yield from _compare_rows(file, read_content(reader, local, says.timestamp_column))
         except TimestoreError as failure:
             yield _finding(file, FindingKind.UNREADABLE, failure.message)
-
-    def _compare_rows(self, file: CatalogedFile, reader: FileReader) -> Iterator[Finding]:
-        digest = read_digest(reader, self._store, file.path)
-        if digest.rows != file.rows:
-            yield _finding(file, FindingKind.ROWS, f"has {digest.rows} rows, not {file.rows}")
-        elif (found := digest.finish()) != file.digest:
-            yield _finding(file, FindingKind.DIGEST, f"has rows with the digest {found}, not {file.digest}")
-
-
-def read_checksum(store: Store, path: str) -> str:
-    """Return the checksum of an object's bytes, as the catalog spells it."""
-    hasher = xxhash.xxh3_128()
-    with store.open(path) as stream:
-        while step := stream.read(_STEP_BYTES):
-            hasher.update(step)
-    return f"xxh3:{hasher.hexdigest()}"
-
-
-def read_digest(reader: FileReader, store: Store, path: str) -> PayloadDigest:
-    """Read all rows of a data file, in their order, into a digest."""
-    local = local_file(store, path)
-    facts = reader.facts(local)
-    digest = PayloadDigest(plain_schema(facts.schema))
-    for batch in reader.batches(local, facts, facts.schema.names):
-        digest.update(batch)
-    return digest
-
-
-def local_file(store: Store, path: str) -> Path:
-    """Return where a data file is on this machine; raises ``unsupported`` when it is elsewhere."""
-    if (local := store.local_path(path)) is None:
-        raise error("unsupported", f"the data file {path} is not on this machine, and cannot be read yet")
-    return local
 
 
 def _finding(file: CatalogedFile, kind: FindingKind, found: str) -> Finding:
@@ -203,6 +167,13 @@ def _compare(file: CatalogedFile, says: Provenance) -> Iterator[Finding]:
     for what, said, cataloged in pairs:
         if said != cataloged:
             yield _finding(file, FindingKind.CONTRADICTION, f"says {what} {said}, the catalog says {cataloged}")
+
+
+def _compare_rows(file: CatalogedFile, content: FileContent) -> Iterator[Finding]:
+    if content.rows != file.rows:
+        yield _finding(file, FindingKind.ROWS, f"has {content.rows} rows, not {file.rows}")
+    elif content.digest != file.digest:
+        yield _finding(file, FindingKind.DIGEST, f"has rows with the digest {content.digest}, not {file.digest}")
 
 
 def _whole(path: str) -> str:

@@ -7,8 +7,10 @@ storage has forgotten something: it was restored from a backup, or is a replica 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from storage.store import Store
+from timestore.errors import error
 
 _PREFIX = "timestore.horizon/"  # no dataset's name has a dot
 _NUMBERED = re.compile(re.escape(_PREFIX) + r"(\d{20})\Z")
@@ -25,6 +27,19 @@ def read_horizon(store: Store) -> int:
     To compare it with the catalog's, ask the catalog afterwards: it is always ahead of what it has written.
     """
     return max(_numbers(store), default=0)
+
+
+def check_horizon(store: Store, known: Callable[[], int]) -> None:
+    """Refuse a catalog that is older than its storage; ``known`` asks it for its horizon. Raises ``fenced``."""
+    stored = read_horizon(store)
+    if stored > (horizon := known()):
+        raise error(
+            "fenced",
+            f"the catalog is older than its storage at {store.url('')} (it counts {horizon}, the storage {stored}): it "
+            "was restored from a backup, or is a replica that lags. Nothing is committed or deleted until timestore "
+            "rebuild --adopt has taken in what it does not know",
+            details={"horizon": horizon, "stored": stored},
+        )
 
 
 def write_horizon(store: Store, number: int) -> None:

@@ -301,3 +301,23 @@ LIMIT %(limit)s;
 -- name: newest_applied
 -- The newest migration that a catalog has.
 SELECT max(number) FROM schema_migrations;
+
+-- name: read_horizon
+-- How far this catalog has come.
+SELECT horizon FROM catalog_identity;
+
+-- name: raise_horizon
+-- Count what was committed: see the function.
+SELECT raise_horizon(%(known_migration)s);
+
+-- name: overtake_horizon
+-- Raise the horizon over one that was found in storage.
+UPDATE catalog_identity SET horizon = greatest(horizon, %(stored)s) + 1 RETURNING horizon;
+
+-- name: drop_intents
+-- Forget all files that are being written or were left, and delete none of them.
+DELETE FROM intents;
+
+-- name: renew_incarnations
+-- Make the tickets void that were given out before: their versions may stand for other rows now.
+UPDATE datasets SET incarnation = gen_random_uuid() WHERE dropped_at IS NULL;

@@ -23,6 +23,7 @@ from timestore_app.logs import configure_logs
 from timestore_app.settings import Settings, SettingsError
 
 CATALOG_TIMEOUT_S = 10.0
+READER_BYTES = 256 << 20
 
 _CATALOG_SETTINGS = ("data_dir", "catalog_dsn", "catalog_schema")
 

@@ -38,6 +38,18 @@ def files(
     output.document({"dataset": dataset, "files": [part.path for part in parts], "script": script}, [script])
 
 
+@click.command(short_help="Delete what dead servers left, now.")
+@server_options
+@output_options
+def sweep(server: Server, output: Output) -> None:
+    """Delete the files now that dead servers left in storage, and those that no version has any more.
+
+    The server does so once a minute by itself.
+    """
+    with server.client() as client:
+        output.document(client.sweep())
+
+
 def _local_path(item: dict[str, Any]) -> str:
     parts = urlsplit(item["uri"] or "")
     if parts.scheme != "file":

@@ -16,12 +16,10 @@ from readers.file_reader import FileReader
 from readers.fsck import Finding, Fsck
 from storage.marker import check_root
 from storage.store import Store
-from timestore_app.cli.direct import open_catalog, running_or_not, storage_of, storage_options
+from timestore_app.cli.direct import READER_BYTES, open_catalog, running_or_not, storage_of, storage_options
 from timestore_app.cli.group import CommandFailedError
 from timestore_app.cli.output import Output, output_options
 from timestore_app.settings import Settings
-
-READER_BYTES = 256 << 20
 
 
 @click.command(short_help="Compare the catalog with the storage.")
