@@ -33,6 +33,7 @@ COMMANDS = {
     "abandon": ("timestore_app.cli.versions:abandon", "Give up an idempotency key for ever."),
     "files": ("timestore_app.cli.files:files", "Print a DuckDB script that attaches the files."),
     "fsck": ("timestore_app.cli.fsck:fsck", "Compare the catalog with the storage."),
+    "rebuild": ("timestore_app.cli.rebuild:rebuild", "Make a catalog anew from the data files."),
     "sweep": ("timestore_app.cli.files:sweep", "Delete what dead servers left, now."),
     "doctor": ("timestore_app.cli.doctor:doctor", "Check this machine, a data directory or a server."),
     "catalog": ("timestore_app.cli.catalog:catalog", "Move the catalog to another Postgres."),
