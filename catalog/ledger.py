@@ -20,6 +20,7 @@ from catalog.records import (
     Intent,
     KnownAppend,
     NewAppend,
+    Outcome,
     dataset_from_row,
 )
 from catalog.sql import QUERIES
@@ -72,15 +73,7 @@ class Ledger:
 
     def record_intents(self, intents: Sequence[Intent]) -> None:
         """Record files that are about to be written; must return before their first byte."""
-        self._connections.write(
-            "record_intents",
-            {
-                "run_id": self._run_id,
-                "storage": DEFAULT_STORAGE,
-                "holder_ids": [intent.holder_id for intent in intents],
-                "paths": [intent.path for intent in intents],
-            },
-        )
+        self._connections.write("record_intents", self._intents(intents))
 
     def condemn_intents(self, holder_ids: Sequence[UUID]) -> list[UUID]:
         """Give files up; return those that no commit has taken, and none can take from now on."""
@@ -97,6 +90,36 @@ class Ledger:
         [(settled,)] = self._connections.write("settle_storage_root", parameters)
         return UUID(str(settled))
 
+    def forget_the_time_since(self) -> int:
+        """Let a restored catalog begin anew: drop all intents, delete none of their files, and make all tickets void.
+
+        No server may be running. Returns how many intents there were.
+        """
+        with self._connections.connection() as connection, connection.transaction():
+            connection.execute(QUERIES["renew_incarnations"])
+            return connection.execute(QUERIES["drop_intents"]).rowcount
+
+    def overtake_horizon(self, stored: int) -> int:
+        """Raise the horizon over the one found in storage, and return it: this catalog is not older any more."""
+        [(horizon,)] = self._connections.write("overtake_horizon", {"stored": stored})
+        return int(horizon)
+
+    def adopt(self, plan: CommitPlan, append: NewAppend) -> CommitOutcome:
+        """Publish an append whose files are in storage already, unknown to the catalog.
+
+        Intents and commit are one transaction, for an intent alone would let a sweeper delete its file. Unless the
+        outcome is ``COMMITTED``, nothing is changed. Raises like ``commit``; repeating it is safe.
+        """
+        intents = [Intent(holder_id=new.holder_id, path=new.path) for new in append.slices]
+        with self._connections.connection() as connection, connection.transaction() as transaction:
+            connection.execute(QUERIES["record_intents"], self._intents(intents))
+            row = connection.execute(QUERIES["commit_appends"], self._commit(plan, [append])).fetchone()
+            assert row is not None  # a SELECT of one value
+            outcome = CommitOutcome.from_json(row[0]["outcomes"][0])
+            if outcome.outcome is not Outcome.COMMITTED:
+                raise psycopg.Rollback(transaction)
+        return outcome
+
     def commit(self, plan: CommitPlan, appends: Sequence[NewAppend], *, deadline: float) -> list[CommitOutcome]:
         """Publish appends of one dataset, all or nothing; an answer for each, in their order.
 
@@ -106,11 +129,7 @@ class Ledger:
         Raises ``PlanStaleError`` when the plan no longer holds, ``fenced`` when files were given up, and
         ``OutcomeUnknownError`` when nobody answered in time after the call had been sent: then nothing may be deleted.
         """
-        parameters = {
-            "known_migration": self._known_migration,
-            "dataset": Jsonb(plan.as_json()),
-            "appends": Jsonb([append.as_json() for append in appends]),
-        }
+        parameters = self._commit(plan, appends)
         lost = False  # whether an attempt may be under way, or done, of which nobody heard
         while True:
             sent = False
@@ -129,3 +148,18 @@ class Ledger:
                 if time.monotonic() >= deadline:
                     raise (OutcomeUnknownError() if lost else unavailable()) from exc
             time.sleep(RETRY_PAUSE_S)
+
+    def _intents(self, intents: Sequence[Intent]) -> dict[str, object]:
+        return {
+            "run_id": self._run_id,
+            "storage": DEFAULT_STORAGE,
+            "holder_ids": [intent.holder_id for intent in intents],
+            "paths": [intent.path for intent in intents],
+        }
+
+    def _commit(self, plan: CommitPlan, appends: Sequence[NewAppend]) -> dict[str, object]:
+        return {
+            "known_migration": self._known_migration,
+            "dataset": Jsonb(plan.as_json()),
+            "appends": Jsonb([append.as_json() for append in appends]),
+        }

@@ -127,6 +127,16 @@ class Lifecycle:
         swept: int = self._call("sweep_intents", lease=lease, keep=SWEPT_KEPT)
         return swept
 
+    def horizon(self) -> int:
+        """Return how far this catalog has come."""
+        [(horizon,)] = self._connections.write("read_horizon")
+        return int(horizon)
+
+    def raise_horizon(self) -> int:
+        """Raise the horizon if anything was committed since it was raised last; return it."""
+        horizon: int = self._call("raise_horizon")
+        return horizon
+
     def _call(self, function: str, **parameters: object) -> Any:
         [(answer,)] = self._connections.write(function, {"known_migration": self._known_migration, **parameters})
         return answer

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from catalog.connections import CONNECT_TIMEOUT_S, Row
 from catalog.errors import translated
+from catalog.sql import QUERIES
 from timestore.errors import error
 
 _NAME = re.compile(r"(\d{4})_(\w+)\.sql\Z")
@@ -68,6 +69,61 @@ def migrate(dsn: str, schema: str) -> list[Migration]:
         connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", (_LOCK_CLASS, schema))
         create_schema(connection, schema)
         return apply_migrations(connection)
+
+
+def check_migrated(dsn: str, schema: str) -> None:
+    """See to it that a schema has a catalog of just this version, and change nothing; raises ``unsupported``."""
+    with connect(dsn) as connection, translated():
+        enter_catalog(connection, schema)
+        [(newest,)] = connection.execute(QUERIES["newest_applied"]).fetchall()
+    if newest != newest_migration():
+        raise error(
+            "unsupported",
+            f"the catalog has migration {newest}, and this version of Timestore works on {newest_migration()}: use the "
+            "version that the servers have, or let a server of this one migrate it first",
+        )
+
+
+def enter_catalog(connection: psycopg.Connection[Row], schema: str) -> None:
+    """Make a schema the connection's; raises ``unsupported`` if it has no catalog."""
+    if not has_catalog(connection, schema):
+        raise error("unsupported", f"there is no catalog in the schema {schema!r}; check --catalog-dsn")
+    connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+
+
+def refuse_running_servers(connection: psycopg.Connection[Row]) -> None:
+    """Raise ``unsupported`` if servers are running on the catalog that the connection has entered."""
+    servers = [address for (address,) in connection.execute(QUERIES["running_servers"]).fetchall()]
+    if servers:
+        raise error(
+            "unsupported",
+            f"{len(servers)} server(s) are running on this catalog ({', '.join(servers)}); stop them first. "
+            "One that was killed counts as running until its lease is over",
+        )
+
+
+def check_stopped(dsn: str, schema: str) -> None:
+    """See to it that a schema has a catalog, on which no server runs; raises ``unsupported``."""
+    with connect(dsn) as connection, translated():
+        enter_catalog(connection, schema)
+        refuse_running_servers(connection)
+
+
+def check_no_catalog(dsn: str, schema: str) -> None:
+    """Refuse a schema that has a catalog already; raises ``unsupported``."""
+    with connect(dsn) as connection, translated():
+        refuse_catalog(connection, schema)
+
+
+def refuse_catalog(connection: psycopg.Connection[Row], schema: str) -> None:
+    """Raise ``unsupported`` if a schema has a catalog."""
+    if has_catalog(connection, schema):
+        raise error("unsupported", f"the schema {schema!r} has a catalog already; name another with --catalog-schema")
+
+
+def has_catalog(connection: psycopg.Connection[Row], schema: str) -> bool:
+    """Say whether a schema has a catalog."""
+    return bool(connection.execute(QUERIES["find_catalog"], {"schema": schema}).fetchall())
 
 
 def connect(dsn: str) -> psycopg.Connection[Row]:

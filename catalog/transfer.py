@@ -22,7 +22,16 @@ from psycopg import sql
 
 from catalog.connections import Row
 from catalog.errors import translated
-from catalog.migrate import apply_migrations, connect, create_schema, migrate, newest_migration
+from catalog.migrate import (
+    apply_migrations,
+    connect,
+    create_schema,
+    enter_catalog,
+    migrate,
+    newest_migration,
+    refuse_catalog,
+    refuse_running_servers,
+)
 from catalog.sql import QUERIES
 from timestore.errors import TimestoreError, error
 
@@ -77,8 +86,8 @@ def export_catalog(dsn: str, schema: str, target: Path) -> CatalogArchive:
     they committed later would be missing. Raises ``FileExistsError`` when the file is there already.
     """
     with connect(dsn) as connection, translated(), _new_archive(target) as archive:
-        _enter(connection, schema)
-        _refuse_running_servers(connection)
+        enter_catalog(connection, schema)
+        refuse_running_servers(connection)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         [(migration, catalog_id)] = connection.execute(QUERIES["read_archive_facts"]).fetchall()
         tables = _tables(connection)
@@ -97,37 +106,12 @@ def import_catalog(dsn: str, schema: str, source: Path) -> CatalogArchive:
     with _opened(source) as archive:
         facts = CatalogArchive.from_json(json.loads(archive.read(_FACTS)))
         with connect(dsn) as connection, translated(), connection.transaction():
-            _refuse_catalog(connection, schema)
+            refuse_catalog(connection, schema)
             create_schema(connection, schema)
             apply_migrations(connection, up_to=facts.migration)
             _fill(connection, archive, facts)
     migrate(dsn, schema)
     return facts
-
-
-def _enter(connection: psycopg.Connection[Row], schema: str) -> None:
-    if not _has_catalog(connection, schema):
-        raise error("unsupported", f"there is no catalog in the schema {schema!r}; check --catalog-dsn")
-    connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
-
-
-def _has_catalog(connection: psycopg.Connection[Row], schema: str) -> bool:
-    return bool(connection.execute(QUERIES["find_catalog"], {"schema": schema}).fetchall())
-
-
-def _refuse_running_servers(connection: psycopg.Connection[Row]) -> None:
-    servers = [address for (address,) in connection.execute(QUERIES["running_servers"]).fetchall()]
-    if servers:
-        raise error(
-            "unsupported",
-            f"{len(servers)} server(s) are running on this catalog ({', '.join(servers)}); stop them first. "
-            "One that was killed counts as running until its lease is over",
-        )
-
-
-def _refuse_catalog(connection: psycopg.Connection[Row], schema: str) -> None:
-    if _has_catalog(connection, schema):
-        raise error("unsupported", f"the schema {schema!r} has a catalog already; name another with --catalog-schema")
 
 
 def _tables(connection: psycopg.Connection[Row]) -> list[_Table]:

@@ -33,6 +33,7 @@ from timestore.json_object import JsonObject, parse_int64
 from timestore.names import parse_dataset_name, parse_idempotency_key
 from timestore.reading import AsOf, Selection, parse_incarnation
 from timestore.windows import format_instant
+from writers.housekeeping import Housekeeping
 from writers.ingestion import Ingestion
 from writers.lifecycle import DatasetLifecycle
 from writers.new_put import Workshop
@@ -60,6 +61,7 @@ class Actions:
         manifests: Manifests,
         ingestion: Ingestion,
         lifecycle: DatasetLifecycle,
+        housekeeping: Housekeeping,
         shared: Workshop,
         store: Store,
         sql: SqlQueries,
@@ -67,6 +69,7 @@ class Actions:
         self._manifests = manifests
         self._ingestion = ingestion
         self._lifecycle = lifecycle
+        self._housekeeping = housekeeping
         self._shared = shared
         self._store = store
         self._sql = SqlAction(sql)
@@ -134,6 +137,7 @@ class Actions:
                 run=self._history,
             ),
             Action(name="sql", help=SQL_HELP, run=self._sql.run),
+            Action(name="sweep", help="Delete what dead servers left now. Body: {v}.", run=self._sweep),
             Action(name="stats", help="Return counts and memory of this server.", run=self._stats),
         ]
 
@@ -299,6 +303,11 @@ class Actions:
             shared={},
         )
         return table.pages(request)
+
+    def _sweep(self, fields: JsonObject) -> Results:
+        fields.finish()
+        swept = self._housekeeping.sweep()
+        yield encode_json({"condemned": swept.condemned, "deleted": swept.deleted})
 
     def _stats(self, fields: JsonObject) -> Results:
         fields.finish()

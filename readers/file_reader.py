@@ -19,6 +19,7 @@ from readers.forms import storage_form
 from readers.forms.form import quoted
 from readers.nan_bits import ColumnNans, NanRestorer, group_by_column
 from readers.plain import plain_schema
+from readers.provenance import PROVENANCE_COLUMNS, Provenance
 from timestore.errors import error
 
 FILE_FORMAT_VERSION = 2  # 1: nan_bits says rows, and there were no nested types
@@ -54,22 +55,18 @@ class FileReader:
 
     def facts(self, path: Path) -> FileFacts:
         """Return what a file says about its own rows; raises ``unsupported`` for a file of a newer version."""
-        with self._attached(path) as connection:
-            columns = "format_version, arrow_schema, nan_bits, row_count, arrow_bytes"
-            row = connection.sql(f"SELECT {columns} FROM file.timestore_file").to_arrow_table()
-        if (version := row.column("format_version")[0].as_py()) > FILE_FORMAT_VERSION:
-            raise error(
-                "unsupported",
-                f"the data file {path.name} has format {version}, this server knows formats up to "
-                f"{FILE_FORMAT_VERSION}; upgrade it",
-                details={"format": version, "known": FILE_FORMAT_VERSION},
-            )
+        row = self._recorded(path, "format_version, arrow_schema, nan_bits, row_count, arrow_bytes")
         return FileFacts(
             schema=pa.ipc.read_schema(pa.py_buffer(row.column("arrow_schema")[0].as_py())),
             nans=group_by_column(row.column("nan_bits").combine_chunks().flatten()),
             rows=row.column("row_count")[0].as_py(),
             arrow_bytes=row.column("arrow_bytes")[0].as_py(),
         )
+
+    def provenance(self, path: Path) -> Provenance:
+        """Return what a file says about where its rows came from; raises ``unsupported`` like ``facts``."""
+        row = self._recorded(path, "format_version, " + ", ".join(PROVENANCE_COLUMNS))
+        return Provenance.from_row(row.to_pylist()[0])
 
     def batches(self, path: Path, facts: FileFacts, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield some columns of a file in their stored order, plain: ``encoded_batches`` brings them into their forms.
@@ -91,6 +88,19 @@ class FileReader:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _recorded(self, path: Path, columns: str) -> pa.Table:
+        """Read columns of the file's one row about itself, ``format_version`` among them."""
+        with self._attached(path) as connection:
+            row = connection.sql(f"SELECT {columns} FROM file.timestore_file").to_arrow_table()
+        if (version := row.column("format_version")[0].as_py()) > FILE_FORMAT_VERSION:
+            raise error(
+                "unsupported",
+                f"the data file {path.name} has format {version}, this server knows formats up to "
+                f"{FILE_FORMAT_VERSION}; upgrade it",
+                details={"format": version, "known": FILE_FORMAT_VERSION},
+            )
+        return row
 
     @contextmanager
     def _attached(self, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:

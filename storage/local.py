@@ -83,10 +83,11 @@ class LocalStore:
                 return None
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        if not self.root.exists():
+        top = self.root / prefix.rpartition("/")[0]  # what is elsewhere need not be looked at
+        if not self.root.exists() or (top != self.root and not top.is_dir()):
             return
         with _translated(prefix):
-            for directory, _, names in os.walk(self.root, onerror=_raise):
+            for directory, _, names in os.walk(top, onerror=_raise):
                 for name in sorted(names):
                     path = Path(directory, name).relative_to(self.root).as_posix()
                     if path.startswith(prefix) and (found := self.stat(path)) is not None:

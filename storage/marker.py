@@ -29,6 +29,21 @@ def claim_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UU
     return UUID(root_id)
 
 
+def claim_root_anew(store: Store, *, catalog_id: UUID, incarnation: UUID) -> UUID:
+    """Make a root a new catalog's, whosever it was, and return its new id; the catalog before it is fenced then.
+
+    Without a marker, after a crash in between, the next start of a server on the new catalog makes one.
+    """
+    store.delete(MARKER_PATH)
+    return claim_root(store, catalog_id=catalog_id, incarnation=incarnation, settled=None)
+
+
+def check_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UUID | None) -> None:
+    """Check like ``claim_root``, and change nothing; a catalog that has no root yet has nothing to check."""
+    if settled is not None:
+        claim_root(store, catalog_id=catalog_id, incarnation=incarnation, settled=settled)
+
+
 def foreign_root(store: Store, catalog_id: UUID, owner: object) -> TimestoreError:
     """Describe a root that is not the catalog's."""
     what = "has no marker of a catalog" if owner is None else f"belongs to catalog {owner}"

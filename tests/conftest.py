@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.gate",
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
+    "tests.fixtures.restoring",
     "tests.fixtures.server",
     "tests.fixtures.victim",
     "tests.fixtures.command_line",  # after those that it imports

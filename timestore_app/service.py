@@ -27,6 +27,7 @@ from readers.descriptors import allow_many_descriptors
 from readers.file_reader import ReaderPool
 from readers.reads import Reads
 from readers.sql import SqlQueries
+from storage.horizon import check_horizon
 from storage.marker import claim_root, foreign_root
 from storage.opening import open_store
 from storage.store import Store
@@ -133,16 +134,24 @@ class Service:
         watchdog = Watchdog(idle_timeout_s=settings.put_idle_timeout_s)
         watchdog.open()
         self._on_close("watchdog", watchdog.close)
-        fence = _fence(ledger, store)
+        lifecycle = Lifecycle(connections=connections)
+        fence = _fence(ledger, lifecycle, store)
         ingestion = Ingestion(
             shared=shared,
             gate=AdmissionGate(max_running=settings.max_running_puts),
             watchdog=watchdog,
             fence=fence,
         )
-        lifecycle = Lifecycle(connections=connections)
+        housekeeping = Housekeeping(
+            lifecycle=lifecycle,
+            store=store,
+            history_retention=settings.retention.timedelta,
+            ticket_lifetime=TICKET_LIFETIME,
+            lease=timedelta(seconds=settings.lease_s),
+            fence=fence,
+        )
         if fence is None:  # what is not this catalog's own storage is not to be changed
-            self._start_housekeeping(lifecycle, store)
+            self._start_housekeeping(housekeeping)
         self._gate = ingestion.gate
         readers = ReaderPool(readers=READERS, memory_limit_bytes=settings.memory_budget // 4 // READERS)
         self._on_close("readers", readers.close)
@@ -153,6 +162,7 @@ class Service:
                 manifests=manifests,
                 ingestion=ingestion,
                 lifecycle=DatasetLifecycle(manifests=manifests, lifecycle=lifecycle, fence=fence),
+                housekeeping=housekeeping,
                 shared=shared,
                 store=store,
                 sql=self._build_sql(manifests, store),
@@ -229,26 +239,17 @@ class Service:
         threading.Thread(target=renew, name="lease", daemon=True).start()
         self._on_close("lease renewal", ended.set)
 
-    def _start_housekeeping(self, lifecycle: Lifecycle, store: Store) -> None:
+    def _start_housekeeping(self, housekeeping: Housekeeping) -> None:
         """Do what is due at an interval. Servers need not take turns: each step is one guarded transaction."""
-        housekeeping = Housekeeping(
-            lifecycle=lifecycle,
-            store=store,
-            history_retention=self._settings.retention.timedelta,
-            ticket_lifetime=TICKET_LIFETIME,
-            lease=timedelta(seconds=self._settings.lease_s),
-        )
         ended = threading.Event()
 
         def keep() -> None:
+            _do_in_background(housekeeping.note_horizon)  # of what was committed last before a crash
             while not ended.wait(HOUSEKEEPING_INTERVAL_S):
-                try:
-                    housekeeping.run()
-                except TimestoreError as exc:
-                    log.warning("housekeeping.put_off", error=str(exc))
-                except Exception:  # the top of a thread: it must be there for the next time
-                    log.exception("housekeeping.failed")
+                _do_in_background(housekeeping.run)
 
+        # After the last put has ended, and before the connections close.
+        self._on_close("horizon", housekeeping.note_horizon)
         thread = threading.Thread(target=keep, name="housekeeping", daemon=True)
         thread.start()
         self._on_close("housekeeping", lambda: thread.join(HOUSEKEEPING_STOP_TIMEOUT_S))
@@ -309,8 +310,8 @@ class Service:
         self._undo.append((part, undo))
 
 
-def _fence(ledger: Ledger, store: Store) -> TimestoreError | None:
-    """Return why nothing may be committed to this storage; None if it is this catalog's."""
+def _fence(ledger: Ledger, lifecycle: Lifecycle, store: Store) -> TimestoreError | None:
+    """Return why nothing may be committed to this storage; None if it is this catalog's, and no newer than it."""
     identity = ledger.identity()
     try:
         root_id = claim_root(
@@ -321,12 +322,22 @@ def _fence(ledger: Ledger, store: Store) -> TimestoreError | None:
         )
         if ledger.settle_storage_root(root_id) != root_id:
             raise foreign_root(store, identity.catalog_id, str(identity.catalog_id))
+        check_horizon(store, lifecycle.horizon)
     except TimestoreError as failure:
         if failure.kind != "fenced":
             raise
-        log.warning("storage.foreign", error=failure.message)
+        log.warning("server.fenced", error=failure.message)
         return failure
     return None
+
+
+def _do_in_background(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except TimestoreError as exc:
+        log.warning("housekeeping.put_off", error=str(exc))
+    except Exception:  # the top of a thread: it must be there for the next time
+        log.exception("housekeeping.failed")
 
 
 def _close_door(door: FlightDoor) -> None:

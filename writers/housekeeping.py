@@ -1,4 +1,4 @@
-"""What is due from time to time: windows expire, history is cut off, what dead servers left is swept, bytes go."""
+"""What is due from time to time: the horizon is noted, windows and history end, what dead servers left goes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 import structlog
 
 from catalog.lifecycle import BEFORE_ALL_FILES, CondemnedFile, Lifecycle
+from storage.horizon import check_horizon, write_horizon
 from storage.store import Store
 from timestore.errors import TimestoreError
 
@@ -38,16 +39,20 @@ class Housekeeping:
         history_retention: timedelta,
         ticket_lifetime: timedelta,
         lease: timedelta,
+        fence: TimestoreError | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._store = store
         self._history_retention = history_retention
         self._ticket_lifetime = ticket_lifetime
         self._lease = lease
+        self._fence = fence  # why nothing may be deleted here, if so
+        self._noted_horizon = -1
         self._sweeps_from = time.monotonic() + lease.total_seconds()
 
     def run(self) -> None:
-        """Do everything that is due; raises what the catalog raises."""
+        """Do everything that is due; raises what the catalog and the store raise."""
+        self.note_horizon()
         self._expire_windows()
         self._lifecycle.purge(retention=self._history_retention, ticket_lifetime=self._ticket_lifetime)
         self.sweep()
@@ -55,12 +60,31 @@ class Housekeeping:
     def sweep(self) -> Swept:
         """Condemn what dead servers left, then delete the bytes of all that is condemned.
 
-        Nothing is condemned before this server has run for a lease: it may be its own network that was away.
+        Nothing is condemned before this server has run for a lease: it may be its own network that was away. Raises
+        ``fenced`` where nothing may be deleted.
         """
+        self._refuse_if_fenced()
         condemned = self._lifecycle.sweep(lease=self._lease) if time.monotonic() >= self._sweeps_from else 0
         if condemned:
             log.info("files.swept", files=condemned)
         return Swept(condemned=condemned, deleted=self._delete_condemned())
+
+    def note_horizon(self) -> None:
+        """Note in storage how far the catalog has come, if anything was committed since.
+
+        The catalog counts first: a crash in between leaves it ahead, which is harmless. Raises ``fenced`` for a catalog
+        that is behind, and raises its horizon no further: it would catch up without knowing what it has missed.
+        """
+        self._refuse_if_fenced()
+        check_horizon(self._store, self._lifecycle.horizon)
+        horizon = self._lifecycle.raise_horizon()
+        if horizon != self._noted_horizon:
+            write_horizon(self._store, horizon)
+            self._noted_horizon = horizon
+
+    def _refuse_if_fenced(self) -> None:
+        if self._fence is not None:
+            raise self._fence
 
     def _expire_windows(self) -> None:
         for incarnation in self._lifecycle.expirable():

@@ -50,7 +50,7 @@ class Planner:
         _check_new(descriptor)
         if descriptor.create is not None:
             check_agreement(dataset.spec, descriptor.create)
-        commit = _plan_append(dataset, schema, descriptor.key)
+        commit = plan_append(dataset, schema, descriptor.key)
         check_room(dataset.spec, visible=dataset.totals.bytes, new=1)
         return PutPlan(
             spec=dataset.spec,
@@ -74,7 +74,7 @@ class Planner:
                 details={"dataset": plan.spec.name},
             )
         _check_new(descriptor)
-        return _plan_append(dataset, schema, descriptor.key)
+        return plan_append(dataset, schema, descriptor.key)
 
 
 def new_spec(name: str, options: CreateOptions, schema: pa.Schema) -> DatasetSpec:
@@ -134,7 +134,8 @@ def _plan_creation(descriptor: PutDescriptor, schema: pa.Schema) -> PutPlan:
     return PutPlan(spec=spec, commit=commit, schema_version=1, known=None)
 
 
-def _plan_append(dataset: Dataset, schema: pa.Schema, key: PartitionKey) -> CommitPlan:
+def plan_append(dataset: Dataset, schema: pa.Schema, key: PartitionKey) -> CommitPlan:
+    """Plan a commit of rows into a dataset as it is; raises ``schema_mismatch`` or ``type_unsupported``."""
     if dataset.key_names is not None:
         check_key_names(dataset.key_names, key, dataset.spec.name)
     check_schema(schema, key)

@@ -273,3 +273,51 @@ GROUP BY c.oid, c.relname;
 -- name: read_clock
 -- The only clock that counts.
 SELECT clock_timestamp();
+
+-- name: find_owners
+-- Why the catalog knows some paths: as a file of some version, as one being written, or as one to be deleted.
+SELECT path, 'listed' FROM holders WHERE storage = %(storage)s AND path = ANY (%(paths)s)
+UNION ALL
+SELECT path, 'intent' FROM intents WHERE storage = %(storage)s AND path = ANY (%(paths)s)
+UNION ALL
+SELECT path, 'condemned' FROM condemned_files WHERE storage = %(storage)s AND path = ANY (%(paths)s);
+
+-- name: count_files
+-- How many files versions have.
+SELECT count(*) FROM holders WHERE storage = %(storage)s;
+
+-- name: list_files
+-- A page of the files that versions have, by id, with what the catalog says is in them.
+SELECT h.holder_id, s.slice_id, d.name, h.path, h.bytes, h.checksum, s.key, s.window_start, s.window_end, s.rows, s.digest,
+       ARRAY(SELECT a.append_id FROM slice_appends a WHERE a.slice_id = s.slice_id ORDER BY a.position)
+FROM holders h
+JOIN slices s ON s.holder_id = h.holder_id
+JOIN datasets d ON d.dataset_id = h.dataset_id
+WHERE h.storage = %(storage)s AND h.form = 'duckdb' AND h.holder_id >= %(after_holder)s
+  AND (h.holder_id, s.slice_id) > (%(after_holder)s, %(after_slice)s)
+ORDER BY h.holder_id, s.slice_id
+LIMIT %(limit)s;
+
+-- name: newest_applied
+-- The newest migration that a catalog has.
+SELECT max(number) FROM schema_migrations;
+
+-- name: read_horizon
+-- How far this catalog has come.
+SELECT horizon FROM catalog_identity;
+
+-- name: raise_horizon
+-- Count what was committed: see the function.
+SELECT raise_horizon(%(known_migration)s);
+
+-- name: overtake_horizon
+-- Raise the horizon over one that was found in storage.
+UPDATE catalog_identity SET horizon = greatest(horizon, %(stored)s) + 1 RETURNING horizon;
+
+-- name: drop_intents
+-- Forget all files that are being written or were left, and delete none of them.
+DELETE FROM intents;
+
+-- name: renew_incarnations
+-- Make the tickets void that were given out before: their versions may stand for other rows now.
+UPDATE datasets SET incarnation = gen_random_uuid() WHERE dropped_at IS NULL;

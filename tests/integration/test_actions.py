@@ -36,6 +36,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "abandon": {"dataset": "cpu", "idempotency_key": "a"},
     "history": {"dataset": "cpu"},
     "sql": {"query": "SELECT 1"},
+    "sweep": {},
     "stats": {},
 }
 

@@ -51,6 +51,7 @@ class AsyncClient:
     set_retention = _awaited(Client.set_retention)
     expire = _awaited(Client.expire)
     history = _awaited(Client.history)
+    sweep = _awaited(Client.sweep)
     health = _awaited(Client.health)
     stats = _awaited(Client.stats)
     sql = _awaited(Client.sql)

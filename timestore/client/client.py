@@ -284,6 +284,13 @@ class Client:
         first = next(streams)
         return pa.RecordBatchReader.from_batches(first.schema, chain(first, chain.from_iterable(streams)))
 
+    def sweep(self) -> dict[str, Any]:
+        """Delete the files now that dead servers left in storage; the server does so once a minute by itself.
+
+        Returns how many were given up (``condemned``) and of how many the bytes are gone (``deleted``).
+        """
+        return self._single("sweep", {})
+
     def health(self) -> dict[str, Any]:
         """Say whether the server can take puts."""
         return self._single("health", {})

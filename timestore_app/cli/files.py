@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -39,38 +38,16 @@ def files(
     output.document({"dataset": dataset, "files": [part.path for part in parts], "script": script}, [script])
 
 
-@click.command(short_help="Check that the files of a version are there.")
-@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
+@click.command(short_help="Delete what dead servers left, now.")
 @server_options
 @output_options
-def fsck(datasets: tuple[str, ...], server: Server, output: Output) -> None:
-    """Check that every file of the newest versions is where the manifest says, and as long as it says.
+def sweep(server: Server, output: Output) -> None:
+    """Delete the files now that dead servers left in storage, and those that no version has any more.
 
-    It looks at files from where it runs, and does not read them. What a full check will add: checksums, rows, and files
-    that no manifest lists.
+    The server does so once a minute by itself.
     """
     with server.client() as client:
-        names = datasets or tuple(item["dataset"] for item in client.datasets())
-        problems = []
-        checked = 0
-        for name in names:
-            for item in client.manifest(name):
-                checked += 1
-                if (problem := _problem(item)) is not None:
-                    problems.append({"dataset": name, "uri": item["uri"], "problem": problem})
-    lines = [f"{each['dataset']}: {each['uri']} {each['problem']}" for each in problems]
-    summary = f"{checked} files of {len(names)} datasets looked at, {len(problems)} problems"
-    output.document({"files": checked, "datasets": len(names), "problems": problems}, [*lines, summary])
-    if problems:
-        raise CommandFailedError("files are missing or damaged: restore them from a backup, at the same place")
-
-
-def _problem(item: dict[str, Any]) -> str | None:
-    try:
-        size = Path(_local_path(item)).stat().st_size
-    except OSError as exc:
-        return f"cannot be looked at: {exc.strerror}"
-    return None if size == item["bytes"] else f"has {size} bytes, not {item['bytes']}"
+        output.document(client.sweep())
 
 
 def _local_path(item: dict[str, Any]) -> str:
