@@ -87,20 +87,12 @@ class Site:
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
         self.trap = Trap(directory)
+        catalog = ("--catalog-dsn", laboratory.proxy.dsn, "--catalog-schema", schema)
+        self._where = (*catalog, "--storage-url", str(storage))
+        self._program = ("-m", "tests.chaos.trap", str(directory))
+        limits = ("--lease-s", str(LEASE_S), "--memory-budget", "256MiB")
         self.server = ServerProcess(
-            directory / "server",
-            "--catalog-dsn",
-            laboratory.proxy.dsn,
-            "--catalog-schema",
-            schema,
-            "--storage-url",
-            str(storage),
-            "--lease-s",
-            str(LEASE_S),
-            "--memory-budget",
-            "256MiB",
-            log=directory / "server.log",
-            program=("-m", "tests.chaos.trap", str(directory)),
+            directory / "server", *self._where, *limits, log=directory / "server.log", program=self._program
         )
 
     def send(self, what: str) -> subprocess.Popen[bytes]:
@@ -109,6 +101,13 @@ class Site:
         command = [*program, self.server.url, what, str(self.storage), str(self._directory)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, env=same_user_environment())
 
+    def command(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command that works on catalog and storage, with the trap."""
+        command = [sys.executable, *self._program, *arguments, *self._where]
+        with self.server.log.open("ab") as log:
+            environment = same_user_environment() | {"TIMESTORE_LEASE_S": str(LEASE_S)}
+            return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
     def watched(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         """Remember a process, so that it does not outlive the trial."""
         self._processes.append(process)
@@ -116,7 +115,8 @@ class Site:
 
     def end(self) -> None:
         """Kill whatever still runs."""
-        self.server.stop()
+        if self.server.process is not None:
+            self.server.stop()
         for process in self._processes:
             process.kill()
             process.wait()

@@ -24,7 +24,8 @@ class Scenario:
     prepare: Callable[[Site], None]
     begin: Callable[[Site], subprocess.Popen[bytes]]
     had_before: bool = True  # whether an append was there before
-    process: str = "client"  # or a server that "starts", "stops" or "works"
+    process: str = "client"  # or a command, or a server that "starts", "stops" or "works"
+    repeat: Callable[[Site], None] = lambda _: None  # what an operator does again after a fault
     is_done: Callable[[Site], bool] = lambda _: False  # of a server that works
     across_disks: bool = False
 
@@ -72,6 +73,7 @@ def run(laboratory: Laboratory, trial: Trial) -> list[str]:
         laboratory.heal()
         wait_until(lambda: _is_over(trial.scenario, site, process) or trial.scenario.is_done(site), timeout_s=60)
         told = outcome(process) if trial.scenario.process == "client" else None
+        trial.scenario.repeat(site)
         site.heal()
         return site.violations(told, had_before=trial.scenario.had_before)
 
@@ -177,6 +179,20 @@ def _launch(site: Site) -> subprocess.Popen[bytes]:
     return site.server.process
 
 
+def _stopped(site: Site) -> None:
+    _running(site)
+    assert site.server.terminate() == 0
+
+
+def _adopt(site: Site) -> subprocess.Popen[bytes]:
+    return site.command("rebuild", "--adopt")
+
+
+def _adopt_again(site: Site) -> None:
+    """Repeat it until it works: a command that was killed counts as running until its lease is over."""
+    wait_until(lambda: site.watched(_adopt(site)).wait(timeout=60) == 0, timeout_s=60)
+
+
 def _terminate(site: Site) -> subprocess.Popen[bytes]:
     assert site.server.process is not None
     site.server.process.send_signal(signal.SIGTERM)
@@ -197,17 +213,19 @@ SCENARIOS = (
     Scenario(name="purge expired", prepare=_with_expired, begin=_keep_house, process="works", is_done=_is_purged),
     Scenario(name="purge dropped", prepare=_with_dropped, begin=_keep_house, process="works", is_done=_is_purged),
     Scenario(name="sweep", prepare=_killed_when_published, begin=_keep_house, process="works", is_done=_is_swept),
+    Scenario(name="adopt", prepare=_stopped, begin=_adopt, process="command", repeat=_adopt_again),
     Scenario(name="stop", prepare=_running, begin=_terminate, process="stops"),
 )
 
 
 def _kill_server(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
-    site.server.kill()
+    """Kill the server, or the command that works in its place."""
+    server = site.server.process
+    (server if server is not None and server.poll() is None else process).kill()
 
 
 def _wait_for_exit(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
-    assert site.server.process is not None
-    site.server.process.wait(timeout=60)
+    wait_until(lambda: any(each is not None and each.poll() is not None for each in (site.server.process, process)))
 
 
 def _kill_postgres(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
