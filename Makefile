@@ -25,7 +25,7 @@ ifneq ($(shell $(BIN)/python -c 'print(open("$(READY)").read())' 2>/dev/null),$(
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz chaos check format bench bench-full docs lock clean
+.PHONY: help demo serve test soak fuzz chaos check format bench bench-full docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ serve: $(READY) ## run a server (ARGS=...)
 
 test: $(READY) $(DUCKDB15)/.ready ## run the tests (ARGS="-k receipt -x")
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(READY) ## many clients, three servers, and much that dies, held against a model (MINUTES=5, ARGS="--seed 1")
+	@$(BIN)/python -m tests.soak --minutes "$(MINUTES)" $(ARGS)
 
 fuzz: $(READY) $(DUCKDB15)/.ready $(ATHERIS)/.ready ## throw bytes at the parsers, then run the property tests long (MINUTES=5)
 	@$(BIN)/python -m tests.fuzz --minutes "$(MINUTES)" --atheris "$(ATHERIS)"
