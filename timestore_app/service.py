@@ -244,12 +244,12 @@ class Service:
         ended = threading.Event()
 
         def keep() -> None:
-            _do_in_background(housekeeping.note_horizon)  # of what was committed last before a crash
+            _try_housekeeping(housekeeping.note_horizon)  # of what was committed last before a crash
             while not ended.wait(HOUSEKEEPING_INTERVAL_S):
-                _do_in_background(housekeeping.run)
+                _try_housekeeping(housekeeping.run)
 
         # After the last put has ended, and before the connections close.
-        self._on_close("horizon", housekeeping.note_horizon)
+        self._on_close("horizon", lambda: _try_housekeeping(housekeeping.note_horizon))
         thread = threading.Thread(target=keep, name="housekeeping", daemon=True)
         thread.start()
         self._on_close("housekeeping", lambda: thread.join(HOUSEKEEPING_STOP_TIMEOUT_S))
@@ -331,12 +331,12 @@ def _fence(ledger: Ledger, lifecycle: Lifecycle, store: Store) -> TimestoreError
     return None
 
 
-def _do_in_background(work: Callable[[], object]) -> None:
+def _try_housekeeping(work: Callable[[], object]) -> None:
     try:
         work()
     except TimestoreError as exc:
         log.warning("housekeeping.put_off", error=str(exc))
-    except Exception:  # the top of a thread: it must be there for the next time
+    except Exception:  # the top of a thread, which must be there for the next time
         log.exception("housekeeping.failed")
 
 

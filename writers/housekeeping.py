@@ -51,11 +51,12 @@ class Housekeeping:
         self._sweeps_from = time.monotonic() + lease.total_seconds()
 
     def run(self) -> None:
-        """Do everything that is due; raises what the catalog and the store raise."""
-        self.note_horizon()
+        """Do everything that is due; raises what the catalog and the store raise, and ``fenced``."""
+        check_horizon(self._store, self._lifecycle.horizon)
         self._expire_windows()
         self._lifecycle.purge(retention=self._history_retention, ticket_lifetime=self._ticket_lifetime)
         self.sweep()
+        self.note_horizon()  # last, for it writes: a full disk must not keep anything from being deleted
 
     def sweep(self) -> Swept:
         """Condemn what dead servers left, then delete the bytes of all that is condemned.

@@ -82,7 +82,7 @@ class Rebuild:
         ledger: Ledger,
         store: Store,
         reader: FileReader,
-        on_published: Callable[[FoundAppend], object] = lambda append: None,  # noqa: ARG005
+        on_published: Callable[[], object] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._store = store
@@ -113,7 +113,7 @@ class Rebuild:
                 done.append(append)
             except _UnfitError as unfit:
                 left.append(append.left(unfit.reason, unfit.why))
-            self._on_published(append)
+            self._on_published()
         dataset = self._ledger.find_dataset(name)
         if dataset is None or not done:
             return [], left

@@ -92,6 +92,11 @@ def test_files_of_no_rows(timestore: Run, client: ts_client.Client) -> None:
         assert connection.sql("FROM empty").columns == ROWS.column_names
 
 
+def test_sweep(filled: Run) -> None:
+    """What a sweep did is shown."""
+    assert filled("sweep", "--json").document == {"condemned": 0, "deleted": 0}
+
+
 def test_drop_asks_for_the_name(filled: Run, client: ts_client.Client) -> None:
     """Without the very name once more, nothing is dropped."""
     assert "nothing was dropped" in filled("drop", "cpu", code=2, stdin="cpu2\n").err

@@ -168,6 +168,28 @@ def _housekeeping(lifecycle: Lifecycle, store: LocalStore) -> Housekeeping:
     return Housekeeping(lifecycle=lifecycle, store=store, history_retention=NOW, ticket_lifetime=NOW, lease=NOW)
 
 
+class _Full(LocalStore):
+    def put_bytes(self, content: bytes, path: str) -> bool:
+        raise TimestoreError("disk_full", "the storage's disk is full")
+
+
+def test_a_full_disk_keeps_nothing_from_being_deleted(connections: Connections, tmp_path: Path) -> None:
+    """Where the horizon cannot be written, what is condemned still goes; the number is written once there is room."""
+    lifecycle, store = Lifecycle(connections=connections), LocalStore(root=tmp_path)
+    (tmp_path / "old.duckdb").write_bytes(b"rows")
+    with connections.connection() as connection:
+        connection.execute(
+            "INSERT INTO condemned_files (holder_id, storage, path) VALUES (gen_random_uuid(), 'default', 'old.duckdb')"
+        )
+
+    with pytest.raises(TimestoreError, match="disk is full"):
+        _housekeeping(lifecycle, _Full(root=tmp_path)).run()
+    assert not (tmp_path / "old.duckdb").exists()
+    _housekeeping(lifecycle, store).run()
+
+    assert read_horizon(store) == lifecycle.horizon() == 1
+
+
 def test_one_object_is_left(tmp_path: Path) -> None:
     """Smaller numbers are deleted; whichever came last, the greatest counts, also beyond nine."""
     store = LocalStore(root=tmp_path)

@@ -222,3 +222,19 @@ def test_leases_of_old_runs_are_forgotten(world: World) -> None:
     world.sweep()
 
     assert world.sql("SELECT count(*) FROM server_leases") == [(0,)]
+
+
+def test_sweeping_on_request(start_service: StartService, world: World) -> None:
+    """The action deletes at once what is condemned, says so, and finds nothing the next time."""
+    url = start_service().url
+    path = world.storage / "old.duckdb"
+    path.write_bytes(b"rows")
+    world.sql(
+        "INSERT INTO condemned_files (holder_id, storage, path) VALUES (gen_random_uuid(), 'default', 'old.duckdb')"
+    )
+
+    with timestore.connect(url) as client:
+        assert client.sweep() == {"condemned": 0, "deleted": 1}
+        assert client.sweep() == {"condemned": 0, "deleted": 0}
+
+    assert not path.exists()

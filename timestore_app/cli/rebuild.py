@@ -84,7 +84,7 @@ def _publish(connections: Connections, ledger: Ledger, store: Store) -> Rebuilt:
     with _progress("files looked at") as advance:
         found = survey(store=store, inventory=Inventory(connections=connections), reader=reader, on_looked_at=advance)
     with _progress("appends read", total=len(found.appends)) as advance:
-        return Rebuild(ledger=ledger, store=store, reader=reader, on_published=lambda _: advance()).publish(found)
+        return Rebuild(ledger=ledger, store=store, reader=reader, on_published=advance).publish(found)
 
 
 def _end_fence(ledger: Ledger, store: Store) -> None:
