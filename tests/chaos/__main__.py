@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from tests.chaos.site import Laboratory
 from tests.chaos.trials import FAULTS, Trial, matrix, reached_steps, run
+from timestore.errors import TimestoreError
+from timestore_app.cli.output import print_table
 from timestore_app.logs import configure_logs
 
 
@@ -34,21 +35,30 @@ def main(only: str, fast: bool) -> None:
             with Progress(console=console) as progress:
                 for trial in progress.track(trials, description="trials"):
                     counts[f"{trial.scenario.name}: {trial.step}", trial.fault.name] += 1
-                    if found := run(laboratory, trial):
+                    if found := _violations(laboratory, trial):
                         violations[trial] = found
                         console.print(f"{trial}: {'; '.join(found)}")
         finally:
             laboratory.close()
-    console.print(_table(counts))
+    _show(counts)
     console.print(f"{len(trials)} trials, {len(violations)} with violations")
     sys.exit(1 if violations or not trials else 0)
 
 
-def _table(counts: Counter[tuple[str, str]]) -> Table:
-    table = Table("durable step", *(fault.name for fault in FAULTS), title="Trials: before and after each step")
-    for step in dict.fromkeys(step for step, _ in counts):
-        table.add_row(step, *(str(counts[step, fault.name] or "") for fault in FAULTS))
-    return table
+def _violations(laboratory: Laboratory, trial: Trial) -> list[str]:
+    """Run a trial; one that does not come to its end is a violation too."""
+    try:
+        return run(laboratory, trial)
+    except (AssertionError, TimestoreError) as exc:
+        laboratory.heal()
+        return [f"{type(exc).__name__}: {exc}"]
+
+
+def _show(counts: Counter[tuple[str, str]]) -> None:
+    """Print how many trials each step had with each fault."""
+    faults = [fault.name for fault in FAULTS]
+    steps = dict.fromkeys(step for step, _ in counts)
+    print_table([[step, *(str(counts[step, fault] or "") for fault in faults)] for step in steps], ["step", *faults])
 
 
 if __name__ == "__main__":

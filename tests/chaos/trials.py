@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.chaos.site import Laboratory, Site, outcome
-from tests.chaos.steps import statement_steps
+from tests.chaos.steps import call_steps, statement_steps
 from tests.chaos.trap import MOMENTS
 from tests.fixtures.server import wait_until
 
@@ -28,6 +28,7 @@ class Scenario:
     repeat: Callable[[Site], None] = lambda _: None  # what an operator does again after a fault
     is_done: Callable[[Site], bool] = lambda _: False  # of a server that works
     across_disks: bool = False
+    only: frozenset[str] | None = None  # the steps that make it another than those before it; None: all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +36,11 @@ class Fault:
     """What goes wrong at a step."""
 
     name: str
-    strike: Callable[[Laboratory, Site, subprocess.Popen[bytes]], None]
+    strike: Callable[[Laboratory, Site, Trial, subprocess.Popen[bytes]], None]
     action: str = "wait"  # what the trap does
     needs_client: bool = False
     needs_statement: bool = False  # only where something is said to the catalog
+    moments: tuple[str, ...] = MOMENTS
     slow: bool = False
 
 
@@ -52,7 +54,7 @@ class Trial:
     fault: Fault
 
     def __str__(self) -> str:
-        return f"{self.scenario.name}: {self.fault.name} {self.moment} {self.step}"
+        return f"{self.scenario.name}: {self.fault.name}, {self.moment} {self.step}"
 
 
 class NotReachedError(AssertionError):
@@ -68,7 +70,7 @@ def run(laboratory: Laboratory, trial: Trial) -> list[str]:
         wait_until(lambda: site.trap.has_sprung() or _is_over(trial.scenario, site, process), timeout_s=60)
         if not site.trap.has_sprung():
             raise NotReachedError(f"{trial}: the log ends {site.server.log.read_text()[-2000:]}")
-        trial.fault.strike(laboratory, site, process)
+        trial.fault.strike(laboratory, site, trial, process)
         site.trap.take_away()
         laboratory.heal()
         wait_until(lambda: _is_over(trial.scenario, site, process) or trial.scenario.is_done(site), timeout_s=60)
@@ -102,13 +104,13 @@ def matrix(reached: Mapping[Scenario, set[str]]) -> Iterator[Trial]:
     """Generate every trial there is, from the steps that scenarios come through."""
     statements = statement_steps()
     for scenario, steps in reached.items():
-        for step in sorted(steps - BACKGROUND):
-            for moment in MOMENTS:
-                for fault in FAULTS:
-                    if fault.needs_client and scenario.process != "client":
-                        continue
-                    if fault.needs_statement and step not in statements:
-                        continue
+        for step in sorted((steps & scenario.only if scenario.only else steps) - BACKGROUND):
+            for fault in FAULTS:
+                if fault.needs_client and scenario.process != "client":
+                    continue
+                if fault.needs_statement and step not in statements:
+                    continue
+                for moment in fault.moments:
                     yield Trial(scenario=scenario, step=step, moment=moment, fault=fault)
 
 
@@ -201,10 +203,28 @@ def _terminate(site: Site) -> subprocess.Popen[bytes]:
 
 SCENARIOS = (
     Scenario(name="first start", prepare=_nothing, begin=_launch, had_before=False, process="starts"),
-    Scenario(name="start after a kill", prepare=_killed_when_staged, begin=_launch, process="starts"),
-    Scenario(name="first put", prepare=_running_new, begin=lambda site: site.send("good"), had_before=False),
+    Scenario(
+        name="start after a kill",
+        prepare=_killed_when_staged,
+        begin=_launch,
+        process="starts",
+        only=frozenset({"timestore_app.data_directory:DataDirectory._clear_staging Path.unlink"}),
+    ),
+    Scenario(
+        name="first put",
+        prepare=_running_new,
+        begin=lambda site: site.send("good"),
+        had_before=False,
+        only=frozenset({"catalog commit_appends", "catalog record_intents"}),
+    ),
     Scenario(name="put", prepare=_running, begin=lambda site: site.send("good")),
-    Scenario(name="put to another disk", prepare=_running, begin=lambda site: site.send("good"), across_disks=True),
+    Scenario(
+        name="put to another disk",
+        prepare=_running,
+        begin=lambda site: site.send("good"),
+        across_disks=True,
+        only=frozenset(step for step in call_steps() if "_copy_across" in step),
+    ),
     Scenario(name="refused put", prepare=_running, begin=lambda site: site.send("unordered")),
     Scenario(name="abandon", prepare=_running, begin=lambda site: site.send("abandon")),
     Scenario(name="retention", prepare=_with_another, begin=lambda site: site.send("retention")),
@@ -218,41 +238,53 @@ SCENARIOS = (
 )
 
 
-def _kill_server(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
+def _kill_server(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
     """Kill the server, or the command that works in its place."""
     server = site.server.process
     (server if server is not None and server.poll() is None else process).kill()
 
 
-def _wait_for_exit(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
+def _wait_for_exit(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
     wait_until(lambda: any(each is not None and each.poll() is not None for each in (site.server.process, process)))
 
 
-def _kill_postgres(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
+def _kill_postgres(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
     laboratory.kill_postgres()
 
 
-def _kill_client(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
+def _kill_client(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def _cut(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
+def _cut(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
     laboratory.proxy.cut_all()
 
 
-def _silence(laboratory: Laboratory, site: Site, process: subprocess.Popen[bytes]) -> None:
+def _reset(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
+    laboratory.proxy.cut_all(reset=True)
+
+
+def _lose_the_answer(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
+    """Let the statement reach Postgres, and its answer nobody."""
+    beginning = statement_steps()[trial.step].partition("%")[0].strip()[:60]
+    laboratory.proxy.cut_once(beginning.encode(), answer=True)
+
+
+def _silence(laboratory: Laboratory, site: Site, trial: Trial, process: subprocess.Popen[bytes]) -> None:
     laboratory.proxy.fall_silent()
     site.trap.take_away()
     time.sleep(SILENCE_S)
 
 
 FAULTS = (
-    Fault(name="the server exits", strike=_wait_for_exit, action="exit"),
-    Fault(name="the server is killed", strike=_kill_server),
-    Fault(name="the client is killed", strike=_kill_client, needs_client=True),
-    Fault(name="Postgres is killed", strike=_kill_postgres),
-    Fault(name="the connections to Postgres are cut", strike=_cut, needs_statement=True),
-    Fault(name="Postgres is silent", strike=_silence, needs_statement=True, slow=True),
+    Fault(name="server exits", strike=_wait_for_exit, action="exit"),
+    Fault(name="server killed", strike=_kill_server),
+    Fault(name="client killed", strike=_kill_client, needs_client=True),
+    Fault(name="Postgres killed", strike=_kill_postgres),
+    Fault(name="connections cut", strike=_cut, needs_statement=True),
+    Fault(name="connections reset", strike=_reset, needs_statement=True),
+    Fault(name="answer lost", strike=_lose_the_answer, needs_statement=True, moments=("before",)),
+    Fault(name="silence", strike=_silence, needs_statement=True, slow=True),
 )
 
 # Reached by threads that no scenario drives.
