@@ -238,7 +238,8 @@ def test_what_was_not_deleted_is_deleted_later(client: timestore.Client, keep_ho
     client.append("cpu", OLD, create={"retention": "30d"})
     client.append("cpu", recent(10))
 
-    keep_house(store=_BrokenStore(root=tmp_path / "data"))
+    with pytest.raises(RetryableError):
+        keep_house(store=_BrokenStore(root=tmp_path / "data"))
 
     assert len(published_files(tmp_path / "data")) == 2
     assert client.stats()["condemned_files"] == 1
