@@ -141,20 +141,22 @@ class LocalStore:
 
     def _check_root(self) -> None:
         """Refuse another root than at the first look: where a disk was unmounted, an empty directory is left."""
+        known = self._root_identity  # asked first: once it is known, the root was there
         try:
             found = self.root.stat()
         except OSError:
             identity = None
         else:
             identity = (found.st_dev, found.st_ino)
-        with self._lock:
-            self._root_identity = self._root_identity or identity
-            if identity != self._root_identity:
-                raise error(
-                    "storage_unavailable",
-                    "the storage's directory is gone, or is another one than at the start of the server; mount its "
-                    "disk again, or put it back",
-                )
+        if known is None:
+            if identity is not None:
+                self._root_identity = identity
+        elif identity != known:
+            raise error(
+                "storage_unavailable",
+                "the storage's directory is gone, or is another one than at the start of the server; mount its "
+                "disk again, or put it back",
+            )
 
 
 def _sync_directory(directory: Path) -> None:
