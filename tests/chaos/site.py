@@ -59,7 +59,8 @@ class Laboratory:
 
     def kill_postgres(self) -> None:
         """Kill -9 the postmaster; its sessions see that and end."""
-        [postmaster] = [child for child in psutil.Process().children() if "postgres" in child.name()]
+        cluster = str(self._directory / "postgres" / "cluster")  # this process may have started others
+        [postmaster] = [child for child in psutil.Process().children() if cluster in child.cmdline()]
         postmaster.kill()
         wait_until(lambda: self.postgres.exit_code() is not None)
 
