@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from readers.forms import storage_form
+from readers.forms.form import quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +39,6 @@ def view_statements(
     select_list = ", ".join(f"CAST({quoted(column)} AS {type_}) AS {quoted(column)}" for column, type_ in columns)
     union = "\nUNION ALL BY NAME ".join(parts)
     yield f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT {select_list} FROM (\n{union}\n)"
-
-
-def quoted(name: str) -> str:
-    """Spell an identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
