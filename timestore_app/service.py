@@ -38,6 +38,7 @@ from timestore_app.data_directory import DataDirectory
 from timestore_app.settings import Settings
 from writers.admission import AdmissionGate
 from writers.buffers import Budget
+from writers.fence import Fence
 from writers.housekeeping import Housekeeping
 from writers.ingestion import Ingestion
 from writers.lifecycle import DatasetLifecycle
@@ -150,7 +151,7 @@ class Service:
             lease=timedelta(seconds=settings.lease_s),
             fence=fence,
         )
-        if fence is None:  # what is not this catalog's own storage is not to be changed
+        if fence.is_open:  # what is not this catalog's own storage is not to be changed
             self._start_housekeeping(housekeeping)
         self._gate = ingestion.gate
         readers = ReaderPool(readers=READERS, memory_limit_bytes=settings.memory_budget // 4 // READERS)
@@ -310,8 +311,8 @@ class Service:
         self._undo.append((part, undo))
 
 
-def _fence(ledger: Ledger, lifecycle: Lifecycle, store: Store) -> TimestoreError | None:
-    """Return why nothing may be committed to this storage; None if it is this catalog's, and no newer than it."""
+def _fence(ledger: Ledger, lifecycle: Lifecycle, store: Store) -> Fence:
+    """Return a fence that is open if the storage is this catalog's, and no newer than it."""
     identity = ledger.identity()
     try:
         root_id = claim_root(
@@ -327,8 +328,8 @@ def _fence(ledger: Ledger, lifecycle: Lifecycle, store: Store) -> TimestoreError
         if failure.kind != "fenced":
             raise
         log.warning("server.fenced", error=failure.message)
-        return failure
-    return None
+        return Fence(failure)
+    return Fence()
 
 
 def _try_housekeeping(work: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from catalog.lifecycle import BEFORE_ALL_FILES, CondemnedFile, Lifecycle
 from storage.horizon import check_horizon, write_horizon
 from storage.store import Store
 from timestore.errors import TimestoreError
+from writers.fence import Fence
 
 log = structlog.get_logger()
 
@@ -39,20 +40,20 @@ class Housekeeping:
         history_retention: timedelta,
         ticket_lifetime: timedelta,
         lease: timedelta,
-        fence: TimestoreError | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._store = store
         self._history_retention = history_retention
         self._ticket_lifetime = ticket_lifetime
         self._lease = lease
-        self._fence = fence  # why nothing may be deleted here, if so
+        self._fence = fence or Fence()
         self._noted_horizon = -1
         self._sweeps_from = time.monotonic() + lease.total_seconds()
 
     def run(self) -> None:
         """Do everything that is due; raises what the catalog and the store raise, and ``fenced``."""
-        check_horizon(self._store, self._lifecycle.horizon)
+        self._check_fence()
         self._expire_windows()
         self._lifecycle.purge(retention=self._history_retention, ticket_lifetime=self._ticket_lifetime)
         self.sweep()
@@ -64,7 +65,7 @@ class Housekeeping:
         Nothing is condemned before this server has run for a lease: it may be its own network that was away. Raises
         ``fenced`` where nothing may be deleted.
         """
-        self._refuse_if_fenced()
+        self._check_fence()
         condemned = self._lifecycle.sweep(lease=self._lease) if time.monotonic() >= self._sweeps_from else 0
         if condemned:
             log.info("files.swept", files=condemned)
@@ -76,16 +77,22 @@ class Housekeeping:
         The catalog counts first: a crash in between leaves it ahead, which is harmless. Raises ``fenced`` for a catalog
         that is behind, and raises its horizon no further: it would catch up without knowing what it has missed.
         """
-        self._refuse_if_fenced()
-        check_horizon(self._store, self._lifecycle.horizon)
+        self._check_fence()
         horizon = self._lifecycle.raise_horizon()
         if horizon != self._noted_horizon:
             write_horizon(self._store, horizon)
             self._noted_horizon = horizon
 
-    def _refuse_if_fenced(self) -> None:
-        if self._fence is not None:
-            raise self._fence
+    def _check_fence(self) -> None:
+        """Close the fence, for puts too, if the catalog has come to be older than its storage since the start."""
+        self._fence.check()
+        try:
+            check_horizon(self._store, self._lifecycle.horizon)
+        except TimestoreError as failure:
+            if failure.kind == "fenced":
+                log.warning("server.fenced", error=failure.message)
+                self._fence.close(failure)
+            raise
 
     def _expire_windows(self) -> None:
         for incarnation in self._lifecycle.expirable():

@@ -15,10 +15,11 @@ from catalog.records import CommitPlan
 from readers.descriptors import check_descriptors
 from timestore.datasets import CreateOptions, Dataset
 from timestore.descriptor import Landing, PutDescriptor
-from timestore.errors import TimestoreError, error
+from timestore.errors import error
 from timestore.identifiers import uuid7
 from timestore.names import PartitionKey
 from writers.admission import AdmissionGate
+from writers.fence import Fence
 from writers.new_put import COMMIT_DEADLINE_S, NewPut, Workshop
 from writers.planning import check_agreement, new_spec
 from writers.put import PutStream, RepeatedPut
@@ -30,16 +31,16 @@ class Ingestion:
     """Begins puts. Thread safe."""
 
     def __init__(
-        self, *, shared: Workshop, gate: AdmissionGate, watchdog: Watchdog, fence: TimestoreError | None = None
+        self, *, shared: Workshop, gate: AdmissionGate, watchdog: Watchdog, fence: Fence | None = None
     ) -> None:
         self._shared = shared
         self.gate = gate
         self.watchdog = watchdog
-        self._fence = fence  # why nothing may be committed here, if so
+        self._fence = fence or Fence()
 
     @property
     def accepts_puts(self) -> bool:
-        return self._fence is None and self.gate.is_open
+        return self._fence.is_open and self.gate.is_open
 
     @contextmanager
     def put(self, descriptor: PutDescriptor, schema: pa.Schema, *, principal: str | None = None) -> Iterator[PutStream]:
@@ -64,7 +65,7 @@ class Ingestion:
         A dataset that exists and agrees is returned as it is. Raises ``dataset_exists``, ``schema_mismatch`` or
         ``type_unsupported``.
         """
-        self._refuse_if_fenced()
+        self._fence.check()
         check_schema(schema, PartitionKey())
         ledger = self._shared.ledger
         created = False
@@ -85,7 +86,7 @@ class Ingestion:
         return dataset, created
 
     def _begin(self, descriptor: PutDescriptor, schema: pa.Schema, principal: str | None) -> PutStream:
-        self._refuse_if_fenced()
+        self._fence.check()
         if descriptor.landing not in (Landing.AUTO, Landing.FILE):
             raise error("unsupported", f"the landing {descriptor.landing!s} is not available; use file or auto")
         idempotency_key = descriptor.idempotency_key or str(uuid7())
@@ -107,10 +108,6 @@ class Ingestion:
             principal=principal,
             shared=self._shared,
         )
-
-    def _refuse_if_fenced(self) -> None:
-        if self._fence is not None:
-            raise self._fence
 
 
 class _Place:

@@ -6,8 +6,9 @@ from catalog.lifecycle import Dropped, Expiry, Lifecycle
 from catalog.manifests import Manifests
 from timestore.datasets import Dataset
 from timestore.durations import Duration
-from timestore.errors import TimestoreError, error
+from timestore.errors import error
 from timestore.receipt import Receipt
+from writers.fence import Fence
 
 
 class DatasetLifecycle:
@@ -16,10 +17,10 @@ class DatasetLifecycle:
     Every method raises ``dataset_not_found``, and ``fenced`` where nothing may be committed.
     """
 
-    def __init__(self, *, manifests: Manifests, lifecycle: Lifecycle, fence: TimestoreError | None = None) -> None:
+    def __init__(self, *, manifests: Manifests, lifecycle: Lifecycle, fence: Fence | None = None) -> None:
         self._manifests = manifests
         self._lifecycle = lifecycle
-        self._fence = fence  # why nothing may be committed here, if so
+        self._fence = fence or Fence()
 
     def abandon(self, name: str, idempotency_key: str) -> Receipt | None:
         """Fence an idempotency key, so that no put with it can commit; return the receipt instead if one has."""
@@ -46,6 +47,5 @@ class DatasetLifecycle:
         return dataset, self._lifecycle.expire(dataset.spec.incarnation)
 
     def _dataset(self, name: str) -> Dataset:
-        if self._fence is not None:
-            raise self._fence
+        self._fence.check()
         return self._manifests.dataset(name)

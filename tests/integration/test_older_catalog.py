@@ -173,6 +173,19 @@ class _Full(LocalStore):
         raise TimestoreError("disk_full", "the storage's disk is full")
 
 
+def test_a_running_server_takes_no_puts_any_more(client: timestore.Client, tmp_path: Path) -> None:
+    """A server whose catalog became older while it ran notices it in its next round, and from then on only reads."""
+    client.append("cpu", cpu_table(10))
+    write_horizon(LocalStore(root=tmp_path / "data"), 1_000_000)
+
+    for attempt in (client.sweep, lambda: client.append("cpu", cpu_table(10, offset=10))):
+        with pytest.raises(TimestoreError) as caught:
+            attempt()
+        assert (caught.value.kind, "older" in caught.value.message) == ("fenced", True)
+    assert client.health()["status"] == "refusing puts"
+    assert client.read("cpu").num_rows == 10
+
+
 def test_a_full_disk_keeps_nothing_from_being_deleted(connections: Connections, tmp_path: Path) -> None:
     """Where the horizon cannot be written, what is condemned still goes; the number is written once there is room."""
     lifecycle, store = Lifecycle(connections=connections), LocalStore(root=tmp_path)
