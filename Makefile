@@ -2,6 +2,7 @@
 
 PYTHON   ?= python3
 DATA_DIR ?= .timestore-demo
+STORAGE_URL ?=
 ARGS     ?=
 MINUTES  ?= 5
 UV       ?= uv
@@ -11,6 +12,7 @@ BIN      := $(VENV)/bin
 READY    := $(VENV)/.ready
 DUCKDB15 := $(VENV)/duckdb15
 ATHERIS  := $(VENV)/fuzz
+AZURITE  := $(VENV)/azurite
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -19,25 +21,40 @@ export PIP_NO_INPUT := 1
 PIP := $(BIN)/python -m pip --quiet $(shell test -w "$${HOME:-/nonexistent}" || echo --no-cache-dir)
 INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all:
 
+# Side by side; ARGS="-n 0" runs one test after the other, and lets -s and --pdb work.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
 # A virtual environment survives neither being moved nor the removal of its Python: then it is made anew.
 ifneq ($(shell $(BIN)/python -c 'print(open("$(READY)").read())' 2>/dev/null),$(CURDIR))
-.PHONY: $(READY) $(DUCKDB15)/.ready $(ATHERIS)/.ready
+.PHONY: $(READY) $(DUCKDB15)/.ready $(ATHERIS)/.ready $(AZURITE)/.ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test soak fuzz chaos check format bench bench-full docs lock clean
+.PHONY: help demo serve test test-all clients clients-page openapi soak fuzz chaos check format bench bench-full docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## start a server, send it a year of flights, ask for them (DATA_DIR=.timestore-demo, ARGS=...)
-	@$(BIN)/python -m timestore_app.demo --data-dir "$(DATA_DIR)" $(ARGS)
+demo: $(READY) ## start a server, send it a year of flights, ask for them (DATA_DIR=.timestore-demo, STORAGE_URL=s3://...)
+	@$(BIN)/python -m timestore_app.demo --data-dir "$(DATA_DIR)" $(if $(STORAGE_URL),--storage-url "$(STORAGE_URL)") $(ARGS)
 
 serve: $(READY) ## run a server (ARGS=...)
 	@$(BIN)/timestore serve $(ARGS)
 
-test: $(READY) $(DUCKDB15)/.ready ## run the tests (ARGS="-k receipt -x")
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) $(DUCKDB15)/.ready ## run the tests that need nothing but PyPI (ARGS="-k receipt -x")
+	$(PYTEST) -m "not toolchain" $(ARGS)
+
+test-all: $(READY) $(DUCKDB15)/.ready $(AZURITE)/.ready clients ## install other toolchains' packages and run all tests; a skipped one fails
+	$(PYTEST) --no-skips $(ARGS)
+
+clients: ## build the examples in Go, Java, Node and Rust
+	@$(MAKE) --no-print-directory --directory examples -j 2
+
+clients-page: $(READY) clients ## write docs/reference/clients.md from what tests show
+	$(PYTEST) --no-skips -m capability --write-clients-page
+
+openapi: $(READY) ## write docs/reference/openapi.json from what the HTTP API is
+	$(PYTEST) --write-openapi tests/integration/test_http_api.py -k committed
 
 soak: $(READY) ## many clients, three servers, and much that dies, held against a model (MINUTES=5, ARGS="--seed 1")
 	@$(BIN)/python -m tests.soak --minutes "$(MINUTES)" $(ARGS)
@@ -76,7 +93,7 @@ lock: UV_COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 -
 lock: ## resolve and hash the dependencies again (needs uv; ARGS=--upgrade)
 	@command -v "$(UV)" >/dev/null || { echo "make lock needs uv: install it, or name it with UV=/path/to/uv" >&2; exit 1; }
 	@echo "Locking requirements/"
-	@$(UV_COMPILE) pyproject.toml --extra server --group dev --output-file requirements/dev.txt
+	@$(UV_COMPILE) pyproject.toml --extra server --extra s3 --extra azure --extra gcs --group dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) pyproject.toml --extra server --constraint requirements/dev.txt --output-file requirements/server.txt
 	@$(UV_COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 	@$(UV_COMPILE) --group fuzz --constraint requirements/dev.txt --output-file requirements/fuzz.txt
@@ -103,6 +120,13 @@ $(DUCKDB15)/.ready: requirements/duckdb15.txt | $(READY)
 	@echo "Installing DuckDB 1.5 beside it, for the tests of compatibility"
 	@rm -rf $(DUCKDB15)
 	@$(INSTALL_LOCKED) --target $(DUCKDB15) -r requirements/duckdb15.txt
+	@touch $@
+
+$(AZURITE)/.ready: requirements/azurite/package.json requirements/azurite/package-lock.json | $(READY)
+	@command -v npm >/dev/null || { echo "make test-all needs Node 20 with npm, for Azurite" >&2; exit 1; }
+	@echo "Installing Azurite beside it, for the tests of Azure"
+	@rm -rf $(AZURITE) && mkdir -p $(AZURITE) && cp requirements/azurite/*.json $(AZURITE)
+	@cd $(AZURITE) && npm ci --omit dev --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
 	@touch $@
 
 $(ATHERIS)/.ready: requirements/fuzz.txt | $(READY)

@@ -19,7 +19,7 @@ from bench.compare import change_table, compare, differences
 from bench.contenders.peer import PEERS
 from bench.data import SHAPES
 from bench.environments import ROOT
-from bench.machine import describe_machine, describe_versions
+from bench.machine import OtherWork, describe_machine, describe_versions
 from bench.measuring import WrongResultError
 from bench.parts.table import PARTS
 from bench.plan import FULL, QUICK, Plan, check_plan
@@ -206,7 +206,7 @@ def measure(plan: Plan, parent: Path, *, keep: Callable[[Report], object]) -> Re
     progress = Console(stderr=True, highlight=False)
     recorder = Recorder()
     with tempfile.TemporaryDirectory(prefix="timestore-bench-", dir=parent) as folder:
-        machine = describe_machine(Path(folder))
+        machine, others = describe_machine(Path(folder)), OtherWork()
         with running_postgres(Path(folder)) as postgres:
             session = Session(
                 plan=plan,
@@ -220,7 +220,7 @@ def measure(plan: Plan, parent: Path, *, keep: Callable[[Report], object]) -> Re
                 PARTS[name].measure(session)
                 report = recorder.report(asdict(plan), machine, describe_versions(plan.peers))
                 keep(report)
-    return report
+    return replace(report, machine={**report.machine, "others_share": others.share()})
 
 
 def _finish(report: Report, readme: Path | None) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +31,28 @@ def describe_machine(folder: Path) -> dict[str, object]:
         "file_system": _file_system(folder),
         "load_before": round(os.getloadavg()[0], 2),  # of the last minute: what else was running
     }
+
+
+class OtherWork:
+    """What others used of the machine since this was made. Its own is what this process and its children used."""
+
+    def __init__(self) -> None:
+        self._began, self._own_s, self._all_s = time.monotonic(), _own_s(), _all_s()
+
+    def share(self) -> float:
+        """Return others' part of all cores; children that still run count as others."""
+        own_s, all_s = _own_s() - self._own_s, _all_s() - self._all_s
+        cores_s = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return round(max(0.0, all_s - own_s) / cores_s, 2)
+
+
+def _own_s() -> float:
+    return sum(os.times()[:4])  # children's and their children's too, once they have ended
+
+
+def _all_s() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.system + getattr(times, "nice", 0) + getattr(times, "steal", 0))
 
 
 def describe_versions(peers: Iterable[str]) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ MIB = 1 << 20
 class Plan:
     """What a run does."""
 
-    parts: tuple[str, ...] = ("bulk", "disorder", "flat", "memory", "start", "puts")
+    parts: tuple[str, ...] = ("bulk", "disorder", "flat", "memory", "start", "puts", "store")
     repeats: int = 5
     serve_arguments: tuple[str, ...] = ()
     # bulk
@@ -38,6 +38,8 @@ class Plan:
     many_streams: int = 64
     stream_windows: int = 200
     large_batch_rows: int
+    # store: as much data as in a bulk put
+    line_bytes_per_s: int = 20_000_000
     # puts
     lone_puts: int  # in a round
     clients: int = 32
@@ -51,6 +53,8 @@ def check_plan(plan: Plan) -> None:
                 step_over_days(SHAPES[shape].rows_of(plan.bulk_bytes), windows)
     if "memory" in plan.parts:
         step_over_days(SHAPES["plain"].rows_of(plan.small_stream_bytes), plan.stream_windows)
+    if "store" in plan.parts:
+        step_over_days(SHAPES["plain"].rows_of(plan.bulk_bytes), 1)
     if "disorder" in plan.parts:
         step_over_days(SHAPES["plain"].rows_of(plan.disorder_bytes), max(plan.random_windows, plan.many_windows))
 
@@ -59,7 +63,7 @@ QUICK = Plan(
     shapes=("plain", "narrow"),
     peers=("DuckLake", "delta-rs", "Parquet + manifest"),
     loads=((1, 1), (4, 1), (1, 28)),
-    bulk_bytes=150_000_000,
+    bulk_bytes=300_000_000,
     disorder_bytes=150_000_000,
     many_windows=150,
     commits=50,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.bulk_rows import BulkRow, bulk_rows, shapes_of
 from bench.contenders import TIMESTORE
@@ -10,6 +12,7 @@ from bench.results import Report
 
 BEGIN = "<!-- bench: begin -->"
 END = "<!-- bench: end -->"
+NOTABLE_SHARE = 0.05  # of all cores: less is what every machine does beside
 
 
 class MarkersMissingError(Exception):
@@ -66,7 +69,16 @@ def _caption(report: Report) -> str:
         f"{machine['file_system']}; DuckDB {versions['duckdb']}, pyarrow {versions['pyarrow']}, "
         f"commit {versions['commit']}. Each cell: how many times as fast Timestore is, then MB/s of Arrow data, "
         "medians with least and greatest. Timestore is reached over Flight, by a client on the same cores; the others "
-        "run in the process that has the rows."
+        f"run in the process that has the rows.{_disturbance(machine)}"
+    )
+
+
+def _disturbance(machine: Mapping[str, Any]) -> str:
+    share = machine.get("others_share", 0.0)
+    if share < NOTABLE_SHARE:
+        return ""
+    return (
+        f" **Other work took {share:.0%} of the machine meanwhile**: trust the MB/s little, the ratios a little more."
     )
 
 

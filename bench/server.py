@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,13 +18,22 @@ from timestore_app.demo.server_process import ServerProcess
 class Server:
     """A server on a data directory, for the time of a ``with``. A second ``with`` starts it again on the same one."""
 
-    def __init__(self, *, data_dir: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, data_dir: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self._data_dir = data_dir
+        self._environment = environment or {}
         self._process = ServerProcess(data_dir=data_dir, storage_url=None)
         self._process.arguments += arguments
 
     def __enter__(self) -> Self:
-        self._process.__enter__()
+        before = dict(os.environ)
+        os.environ.update(self._environment)  # which the process takes along
+        try:
+            self._process.__enter__()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
         facts = json.loads((self._data_dir / "server.json").read_text(encoding="utf-8"))
         self.process = psutil.Process(facts["pid"])
         return self
@@ -43,9 +52,14 @@ class Server:
         return cpu_of_tree_s(self.process)
 
     @property
+    def data(self) -> Path:
+        """Where its data files are, if they are on this disk."""
+        return self._data_dir / "data"
+
+    @property
     def disk_bytes(self) -> int:
         """What its data files take on disk."""
-        files = (self._data_dir / "data").rglob("*.duckdb")
+        files = self.data.rglob("*.duckdb")
         return sum(path.stat().st_blocks * 512 for path in files)
 
 

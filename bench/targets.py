@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from bench.contenders import DUCKDB_FILES, FILE_CEILINGS, FLIGHT_DROP, TIMESTORE
+from bench.contenders import DUCKDB_FILES, FILE_CEILINGS, FLIGHT_DROP, RAW_UPLOAD, TIMESTORE
 from bench.measuring import Figures
-from bench.parts import bulk, disorder, flat_cost, memory, puts, start
+from bench.parts import bulk, disorder, flat_cost, memory, puts, start, store
 from bench.results import Case, Report, Spread
 
 AT_MOST, AT_LEAST = "<=", ">="
@@ -191,6 +191,20 @@ def _crowd(report: Report) -> list[Subject]:
     ]
 
 
+def _store(report: Report) -> list[Subject]:
+    """Compare a put to a store with the slower of its halves: the put to the disk, and the upload of the same files."""
+
+    def of_round(put: Figures, disk: Figures, upload: Figures) -> float:
+        return max(disk["seconds"], upload["seconds"]) / put["seconds"]
+
+    return [
+        Subject(name=upload.labels["to"], figures=_by_round(of_round, put, disk, upload))
+        for upload in report.select(store.PART, RAW_UPLOAD)
+        for put in report.select(store.PART, TIMESTORE, to=upload.labels["to"])
+        for disk in report.select(store.PART, TIMESTORE, to=store.DISK)
+    ]
+
+
 def _by_round(compare: Callable[..., float], *cases: Case) -> list[float]:
     return [compare(*samples) for samples in zip(*(case.samples for case in cases), strict=True)]
 
@@ -365,5 +379,14 @@ TARGETS: tuple[Target, ...] = (
         unit="x",
         how="puts per second / puts per second of one client",
         subjects=_crowd,
+    ),
+    Target(
+        name="store",
+        what="a bulk put to an object store is as fast as its slower half",
+        bound=AT_LEAST,
+        limit=0.9,
+        unit="x",
+        how="the slower of (seconds of the put to the disk, seconds of fsspec's upload of the same files) / seconds",
+        subjects=_store,
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,6 +44,20 @@ _SESSION = (
 Row = tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolUse:
+    """How a pool of connections is used: now, and since its start."""
+
+    name: str
+    busy: int
+    idle: int
+    limit: int
+    waiting: int  # callers without a connection
+    requests: int
+    failures: int  # callers that got none in time
+    waited_s: float  # by all callers together
+
+
 class Connections:
     """The catalog's two connection pools, for writing and for reading.
 
@@ -74,6 +89,10 @@ class Connections:
         for pool in (self._writes, self._reads):
             pool.close()
         self._patience.close()
+
+    def use_now(self) -> list[PoolUse]:
+        """Say how the pools are used, without asking Postgres."""
+        return [_pool_use("write", self._writes.get_stats()), _pool_use("read", self._reads.get_stats())]
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +176,20 @@ class Connections:
                 "unsupported",
                 f"the catalog's Postgres has {', '.join(unsafe)} off, so a commit could be lost; turn it on",
             )
+
+
+def _pool_use(name: str, stats: dict[str, int]) -> PoolUse:
+    idle = stats.get("pool_available", 0)
+    return PoolUse(
+        name=name,
+        busy=stats.get("pool_size", 0) - idle,
+        idle=idle,
+        limit=stats.get("pool_max", 0),
+        waiting=stats.get("requests_waiting", 0),
+        requests=stats.get("requests_num", 0),
+        failures=stats.get("requests_errors", 0),
+        waited_s=stats.get("requests_wait_ms", 0) / 1000,
+    )
 
 
 def _run(connection: psycopg.Connection[Row], query: str, parameters: dict[str, object] | None) -> list[Row]:

@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from catalog.connections import Connections
-from catalog.records import DEFAULT_STORAGE, CatalogIdentity
+from catalog.records import CatalogIdentity
+from timestore.storage_target import DEFAULT_STORAGE
 
 PAGE_FILES = 500
 _BEFORE_ALL = (UUID(int=0), -1)
@@ -49,24 +50,25 @@ class CatalogedFile:
 
 
 class Inventory:
-    """Answers which files there ought to be. Thread safe; each call reads one snapshot."""
+    """Answers which files there ought to be in a storage target. Thread safe; each call reads one snapshot."""
 
-    def __init__(self, *, connections: Connections) -> None:
+    def __init__(self, *, connections: Connections, storage: str = DEFAULT_STORAGE) -> None:
         self._connections = connections
+        self.storage = storage
 
     def identity(self) -> CatalogIdentity:
         """Return who this catalog is."""
-        [(catalog_id, incarnation, root_id)] = self._connections.read("read_identity", {"storage": DEFAULT_STORAGE})
+        [(catalog_id, incarnation, root_id)] = self._connections.read("read_identity", {"storage": self.storage})
         return CatalogIdentity(catalog_id=catalog_id, incarnation=incarnation, storage_root=root_id)
 
     def owners(self, paths: Sequence[str]) -> dict[str, Owner]:
         """Return why the catalog knows some paths; those it does not know are left out."""
-        rows = self._connections.read("find_owners", {"storage": DEFAULT_STORAGE, "paths": list(paths)})
+        rows = self._connections.read("find_owners", {"storage": self.storage, "paths": list(paths)})
         return {path: Owner(owner) for path, owner in rows}
 
     def count(self) -> int:
         """Count the files that versions have."""
-        [(files,)] = self._connections.read("count_files", {"storage": DEFAULT_STORAGE})
+        [(files,)] = self._connections.read("count_files", {"storage": self.storage})
         return int(files)
 
     def files(self) -> Iterator[CatalogedFile]:
@@ -78,7 +80,7 @@ class Inventory:
 
     def _page(self, holder: UUID, slice_: int) -> list[CatalogedFile]:
         parameters: dict[str, object] = {
-            "storage": DEFAULT_STORAGE,
+            "storage": self.storage,
             "after_holder": holder,
             "after_slice": slice_,
             "limit": PAGE_FILES,

@@ -13,7 +13,6 @@ from catalog.connections import Connections
 from catalog.errors import OutcomeUnknownError, is_disconnect, is_verdict, translated, unavailable
 from catalog.migrate import newest_migration
 from catalog.records import (
-    DEFAULT_STORAGE,
     CatalogIdentity,
     CommitOutcome,
     CommitPlan,
@@ -25,6 +24,7 @@ from catalog.records import (
 )
 from catalog.sql import QUERIES
 from timestore.datasets import Dataset
+from timestore.storage_target import DEFAULT_STORAGE
 
 RETRY_PAUSE_S = 0.2
 
@@ -40,9 +40,9 @@ class Ledger:
         self._run_id = run_id
         self._known_migration = newest_migration()
 
-    def identity(self) -> CatalogIdentity:
-        """Return who this catalog is."""
-        [(catalog_id, incarnation, root_id)] = self._connections.write("read_identity", {"storage": DEFAULT_STORAGE})
+    def identity(self, storage: str = DEFAULT_STORAGE) -> CatalogIdentity:
+        """Return who this catalog is, and the root of a storage target."""
+        [(catalog_id, incarnation, root_id)] = self._connections.write("read_identity", {"storage": storage})
         return CatalogIdentity(catalog_id=catalog_id, incarnation=incarnation, storage_root=root_id)
 
     def start_lease(self, *, address: str, software_version: str, lease_s: float) -> None:
@@ -85,7 +85,7 @@ class Ledger:
         self._connections.write("forget_intents", {"run_id": self._run_id, "holder_ids": list(holder_ids)})
 
     def settle_storage_root(self, root_id: UUID) -> UUID:
-        """Remember where this catalog's files are, unless that is settled; return the root that is."""
+        """Remember which root the target 'default' has, unless that is settled; return the root that it has."""
         parameters: dict[str, object] = {"name": DEFAULT_STORAGE, "root_id": root_id}
         [(settled,)] = self._connections.write("settle_storage_root", parameters)
         return UUID(str(settled))
@@ -99,9 +99,9 @@ class Ledger:
             connection.execute(QUERIES["renew_incarnations"])
             return connection.execute(QUERIES["drop_intents"]).rowcount
 
-    def overtake_horizon(self, stored: int) -> int:
-        """Raise the horizon over the one found in storage, and return it: this catalog is not older any more."""
-        [(horizon,)] = self._connections.write("overtake_horizon", {"stored": stored})
+    def overtake_horizon(self, stored: int, *, storage: str = DEFAULT_STORAGE) -> int:
+        """Raise the horizon over the one found in a target, and return it: this catalog is not older any more."""
+        [(horizon,)] = self._connections.write("overtake_horizon", {"stored": stored, "storage": storage})
         return int(horizon)
 
     def adopt(self, plan: CommitPlan, append: NewAppend) -> CommitOutcome:
@@ -110,7 +110,7 @@ class Ledger:
         Intents and commit are one transaction, for an intent alone would let a sweeper delete its file. Unless the
         outcome is ``COMMITTED``, nothing is changed. Raises like ``commit``; repeating it is safe.
         """
-        intents = [Intent(holder_id=new.holder_id, path=new.path) for new in append.slices]
+        intents = [Intent(holder_id=new.holder_id, storage=new.storage, path=new.path) for new in append.slices]
         with self._connections.connection() as connection, connection.transaction() as transaction:
             connection.execute(QUERIES["record_intents"], self._intents(intents))
             row = connection.execute(QUERIES["commit_appends"], self._commit(plan, [append])).fetchone()
@@ -152,8 +152,8 @@ class Ledger:
     def _intents(self, intents: Sequence[Intent]) -> dict[str, object]:
         return {
             "run_id": self._run_id,
-            "storage": DEFAULT_STORAGE,
             "holder_ids": [intent.holder_id for intent in intents],
+            "storages": [intent.storage for intent in intents],
             "paths": [intent.path for intent in intents],
         }
 

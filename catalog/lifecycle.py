@@ -10,11 +10,11 @@ from uuid import UUID
 
 from catalog.connections import Connections
 from catalog.migrate import newest_migration
-from catalog.records import DEFAULT_STORAGE
 from timestore.datasets import Dataset
 from timestore.durations import Duration
 from timestore.errors import error
 from timestore.receipt import Receipt
+from timestore.storage_target import DEFAULT_STORAGE
 
 PURGE_LIMIT = 500  # slices, or appends, in one transaction
 CONDEMNED_PAGE = 500
@@ -86,18 +86,18 @@ class Lifecycle:
         if not self._connections.write("set_retention", parameters):
             raise error("dataset_not_found", f"the dataset {dataset.spec.name!r} was dropped meanwhile")
 
-    def expirable(self) -> list[UUID]:
-        """Return the incarnations of datasets that have windows past their retention."""
-        return [incarnation for (incarnation,) in self._connections.write("list_expirable")]
+    def expirable(self, storage: str = DEFAULT_STORAGE) -> list[UUID]:
+        """Return the incarnations of a storage target's datasets that have windows past their retention."""
+        return [incarnation for (incarnation,) in self._connections.write("list_expirable", {"storage": storage})]
 
-    def purge(self, *, retention: timedelta, ticket_lifetime: timedelta) -> int:
+    def purge(self, *, retention: timedelta, ticket_lifetime: timedelta, storage: str = DEFAULT_STORAGE) -> int:
         """Cut off history older than ``retention`` and delete what only that saw; return how many rows went.
 
         First the floor rises; deleting begins one ticket lifetime later, in another call. Files that no version has any
         more are condemned: see ``condemned_files``.
         """
         deleted = 0
-        for (dataset_id,) in self._connections.write("list_purgeable"):
+        for (dataset_id,) in self._connections.write("list_purgeable", {"storage": storage}):
             self._connections.write("raise_history_floor", {"dataset_id": dataset_id, "retention": retention})
             while count := self._call(
                 "purge_history",
@@ -109,9 +109,9 @@ class Lifecycle:
                 deleted += count
         return deleted
 
-    def condemned_files(self, *, after: UUID = BEFORE_ALL_FILES) -> list[CondemnedFile]:
-        """Return a page of the files whose bytes are to be deleted, by id."""
-        parameters: dict[str, object] = {"storage": DEFAULT_STORAGE, "after": after, "limit": CONDEMNED_PAGE}
+    def condemned_files(self, storage: str = DEFAULT_STORAGE, *, after: UUID = BEFORE_ALL_FILES) -> list[CondemnedFile]:
+        """Return a page of the files of a storage target whose bytes are to be deleted, by id."""
+        parameters: dict[str, object] = {"storage": storage, "after": after, "limit": CONDEMNED_PAGE}
         rows = self._connections.write("list_condemned_files", parameters)
         return [CondemnedFile(holder_id=holder_id, path=path) for holder_id, path in rows]
 
@@ -119,22 +119,22 @@ class Lifecycle:
         """Note that the bytes of condemned files are gone: swept ones are listed once more later, others forgotten."""
         self._connections.write("settle_condemned_files", {"holder_ids": [file.holder_id for file in files]})
 
-    def sweep(self, *, lease: timedelta) -> int:
-        """Condemn the files that servers left which died or gave up; return how many.
+    def sweep(self, storage: str = DEFAULT_STORAGE, *, lease: timedelta) -> int:
+        """Condemn the files that servers left in a storage target which died or gave up; return how many.
 
         Safe at any time: a server that is only slow finds its files given up at its commit, and ends as ``fenced``.
         """
-        swept: int = self._call("sweep_intents", lease=lease, keep=SWEPT_KEPT)
+        swept: int = self._call("sweep_intents", lease=lease, keep=SWEPT_KEPT, storage=storage)
         return swept
 
-    def horizon(self) -> int:
-        """Return how far this catalog has come."""
-        [(horizon,)] = self._connections.write("read_horizon")
+    def horizon(self, storage: str = DEFAULT_STORAGE) -> int:
+        """Return how far this catalog has come, as a storage target counts it."""
+        [(horizon,)] = self._connections.write("read_horizon", {"storage": storage})
         return int(horizon)
 
-    def raise_horizon(self) -> int:
-        """Raise the horizon if anything was committed since it was raised last; return it."""
-        horizon: int = self._call("raise_horizon")
+    def raise_horizon(self, storage: str = DEFAULT_STORAGE) -> int:
+        """Raise a storage target's horizon if anything was committed since it was raised last; return it."""
+        horizon: int = self._call("raise_horizon", storage=storage)
         return horizon
 
     def _call(self, function: str, **parameters: object) -> Any:

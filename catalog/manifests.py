@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from catalog.connections import Connections
 from catalog.records import (
-    DEFAULT_STORAGE,
     HistoryEntry,
     KnownAppend,
     PartitionRun,
@@ -23,6 +22,7 @@ from timestore.datasets import Dataset
 from timestore.errors import TimestoreError, error
 from timestore.json_object import canonical_json, parse_int64
 from timestore.reading import AsOf, PartitionPosition, Selection
+from timestore.storage_target import DEFAULT_STORAGE
 from timestore.windows import MAX_INSTANT_S, MIN_INSTANT_S, format_instant, parse_instant, to_seconds
 
 PAGE_SLICES = 500
@@ -114,9 +114,14 @@ class Manifests:
         """Ask the catalog anything; raises ``catalog_unavailable`` if it does not answer."""
         self._connections.read("read_identity", {"storage": DEFAULT_STORAGE})
 
-    def datasets(self, *, after: str, limit: int, prefix: str = "") -> list[Dataset]:
-        """Return a page of the datasets whose names begin with ``prefix``, by name."""
-        rows = self._connections.read("list_datasets", {"after": after, "limit": limit, "prefix": prefix})
+    def datasets(self, *, after: str, limit: int, prefix: str = "", patterns: list[str] | None = None) -> list[Dataset]:
+        """Return a page of the datasets whose names begin with ``prefix``, by name.
+
+        ``patterns`` of LIKE, on names in lower case, narrow it further.
+        """
+        rows = self._connections.read(
+            "list_datasets", {"after": after, "limit": limit, "prefix": prefix, "patterns": patterns}
+        )
         return [dataset_from_row(row) for row in rows]
 
     def resolve(self, dataset: Dataset, as_of: AsOf) -> int:

@@ -121,8 +121,14 @@ def refuse_catalog(connection: psycopg.Connection[Row], schema: str) -> None:
         raise error("unsupported", f"the schema {schema!r} has a catalog already; name another with --catalog-schema")
 
 
-def has_catalog(connection: psycopg.Connection[Row], schema: str) -> bool:
+def has_schema_catalog(dsn: str, schema: str) -> bool:
     """Say whether a schema has a catalog."""
+    with connect(dsn) as connection, translated():
+        return has_catalog(connection, schema)
+
+
+def has_catalog(connection: psycopg.Connection[Row], schema: str) -> bool:
+    """Say whether a schema of the connection's database has a catalog."""
     return bool(connection.execute(QUERIES["find_catalog"], {"schema": schema}).fetchall())
 
 

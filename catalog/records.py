@@ -21,8 +21,6 @@ from timestore.reading import PartitionPosition
 from timestore.receipt import Receipt
 from timestore.windows import TimeWindow, WindowLength, format_instant, parse_instant
 
-DEFAULT_STORAGE = "default"  # the name of the one storage target there is so far
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogIdentity:
@@ -30,7 +28,7 @@ class CatalogIdentity:
 
     catalog_id: UUID
     incarnation: UUID
-    storage_root: UUID | None  # the id of the root that has its files, once it is settled
+    storage_root: UUID | None  # the id of the root of a storage target, once it is settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,8 @@ class Intent:
     """A file that is about to be written."""
 
     holder_id: UUID
-    path: str  # relative to the root of its storage target
+    storage: str  # name of the storage target
+    path: str  # relative to its root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +45,7 @@ class NewSlice:
     """A finished, durable file with the rows of one partition, ready to be published."""
 
     holder_id: UUID
+    storage: str  # name of the storage target
     path: str
     bytes: int  # of the file
     checksum: str
@@ -60,7 +60,7 @@ class NewSlice:
         return {
             "holder_id": str(self.holder_id),
             "form": "duckdb",
-            "storage": DEFAULT_STORAGE,
+            "storage": self.storage,
             "path": self.path,
             "bytes": self.bytes,
             "checksum": self.checksum,
@@ -124,7 +124,7 @@ class CommitPlan:
             "max_rows_per_put": self.spec.limits.max_rows_per_put,
             "max_bytes": self.spec.limits.max_bytes,
             "retention": self.retention.text if self.retention else None,
-            "storage": DEFAULT_STORAGE,
+            "storage": self.spec.storage,
             "create": self.create,
             "schema_version": self.schema_version,
             "new_schema": encoded,
@@ -182,6 +182,7 @@ class VisibleSlice:
     slice_id: int
     holder_id: UUID
     form: str
+    storage: str | None  # name of the storage target of a file
     path: str | None
     checksum: str
     key: str  # canonical JSON
@@ -234,7 +235,7 @@ class HistoryEntry:
 def dataset_from_row(row: tuple[Any, ...]) -> Dataset:
     """Build a dataset from the columns that ``find_dataset`` and ``list_datasets`` select."""
     (dataset_id, name, incarnation, column, window, order, evolution, bounds, key_names, created_at) = row[:10]
-    max_rows_per_put, max_bytes, retention, version, schema_version, history_floor, *totals, schema = row[10:]
+    storage, max_rows_per_put, max_bytes, retention, version, schema_version, history_floor, *totals, schema = row[10:]
     slices, rows, size, partitions = totals
     spec = DatasetSpec(
         name=name,
@@ -245,6 +246,7 @@ def dataset_from_row(row: tuple[Any, ...]) -> Dataset:
         evolution=Evolution(evolution),
         bounds=_bounds(bounds),
         limits=Limits(max_rows_per_put=max_rows_per_put, max_bytes=max_bytes),
+        storage=storage,
     )
     return Dataset(
         spec=spec,

@@ -1,4 +1,4 @@
-"""Append a Parquet file exactly once with nothing but pyarrow: what a client in any language has to do.
+"""Append a Parquet or Arrow stream file exactly once with nothing but pyarrow: what any client has to do.
 
     python examples/plain_flight_client.py meters june.parquet --idempotency-key meters/june
 
@@ -41,20 +41,20 @@ def main() -> None:
         "idempotency_key": arguments.idempotency_key,
     }
     try:
-        receipt = append(arguments.url, descriptor, pq.read_table(arguments.file), arguments.deadline)
+        receipt = append(arguments, descriptor)
     except flight.FlightError as failure:
         kind, _ = details(failure)
         sys.exit(f"not appended ({kind or type(failure).__name__}): {str(failure).splitlines()[0]}")
     print(json.dumps(receipt))
 
 
-def append(url: str, descriptor: dict[str, Any], table: pa.Table, deadline_s: float) -> dict[str, Any]:
+def append(arguments: argparse.Namespace, descriptor: dict[str, Any]) -> dict[str, Any]:
     """Put until there is a receipt; raises the last error at the deadline, and at once what repeating cannot help."""
-    deadline, wait_s = time.monotonic() + deadline_s, FIRST_WAIT_S
+    deadline, wait_s = time.monotonic() + arguments.deadline, FIRST_WAIT_S
     while True:
         try:
-            with flight.connect(url) as client:
-                return put_once(client, descriptor, table)
+            with connect(arguments) as client, batches_of(arguments.file) as batches:
+                return put_once(client, headers(arguments), descriptor, batches)
         except MAY_BE_REPEATED as failure:
             _, delay_s = details(failure)
             pause_s = max(delay_s, wait_s * random.uniform(0.5, 1))
@@ -64,22 +64,58 @@ def append(url: str, descriptor: dict[str, Any], table: pa.Table, deadline_s: fl
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
-def put_once(client: flight.FlightClient, descriptor: dict[str, Any], table: pa.Table) -> dict[str, Any]:
+def connect(arguments: argparse.Namespace) -> flight.FlightClient:
+    """Connect, by TLS if the URL begins with grpc+tls."""
+    if arguments.tls_root is None:
+        return flight.connect(arguments.url)
+    return flight.connect(arguments.url, tls_root_certs=arguments.tls_root.read_bytes())
+
+
+def headers(arguments: argparse.Namespace) -> flight.FlightCallOptions:
+    """Tell who is calling, if there is a token."""
+    if arguments.token_file is None:
+        return flight.FlightCallOptions()
+    token = arguments.token_file.read_text(encoding="ascii").strip()
+    return flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {token}".encode())])
+
+
+def batches_of(file: Path) -> pa.RecordBatchReader:
+    """Read a file batch by batch, anew for each attempt."""
+    if file.suffix == ".parquet":
+        parquet = pq.ParquetFile(file)
+        return pa.RecordBatchReader.from_batches(parquet.schema_arrow, parquet.iter_batches(BATCH_ROWS))
+    return pa.ipc.open_stream(file.open("rb"))
+
+
+def put_once(
+    client: flight.FlightClient,
+    options: flight.FlightCallOptions,
+    descriptor: dict[str, Any],
+    batches: pa.RecordBatchReader,
+) -> dict[str, Any]:
     """Send one stream and return the receipt."""
     command = flight.FlightDescriptor.for_command(json.dumps(descriptor).encode())
-    writer, answers = client.do_put(command, table.schema)
+    writer, answers = client.do_put(command, batches.schema, options)
     last: dict[str, Any] = {}
     with suppress(pa.ArrowException, OSError):  # the stream broke: close() says why
         if answers.read() is not None:  # ready, or committed; else it was refused
-            writer.write_table(table, max_chunksize=BATCH_ROWS)
-            writer.write_metadata(json.dumps({"end": True, "rows": table.num_rows}).encode())
-            writer.done_writing()
+            send(writer, batches)
         while (answer := answers.read()) is not None:
             last = json.loads(answer.to_pybytes())
     writer.close()  # raises what the server answered
     if last.get("type") != "receipt":
         raise flight.FlightUnavailableError("the stream ended without a receipt")
     return last
+
+
+def send(writer: flight.FlightStreamWriter, batches: pa.RecordBatchReader) -> None:
+    """Send all batches, and say that they are all: without that, a stream that broke is never taken for a whole one."""
+    rows = 0
+    for batch in batches:
+        writer.write_batch(batch)
+        rows += batch.num_rows
+    writer.write_metadata(json.dumps({"end": True, "rows": rows}).encode())
+    writer.done_writing()
 
 
 def details(failure: flight.FlightError) -> tuple[str, float]:
@@ -95,13 +131,15 @@ def details(failure: flight.FlightError) -> tuple[str, float]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Append a Parquet file exactly once, with plain Arrow Flight.")
+    parser = argparse.ArgumentParser(description="Append a file exactly once, with plain Arrow Flight.")
     parser.add_argument("dataset")
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, help="Parquet if it is called so, else an Arrow stream")
     parser.add_argument("--idempotency-key", required=True, help="names exactly these rows")
     parser.add_argument("--key", action="append", default=[], metavar="NAME=VALUE", help="a part of the semantic key")
     parser.add_argument("--deadline", type=float, default=60, metavar="SECONDS")
-    parser.add_argument("--url", default="grpc://127.0.0.1:8815")
+    parser.add_argument("--url", default="grpc://127.0.0.1:8815", help="grpc:// or grpc+tls://")
+    parser.add_argument("--token-file", type=Path, help="holds the bearer token")
+    parser.add_argument("--tls-root", type=Path, help="PEM of the authorities to trust, instead of the system's")
     return parser.parse_args()
 
 

@@ -10,14 +10,16 @@ import pyarrow as pa
 import pyarrow.flight as flight
 import structlog
 
+from access.principal import Principal
 from flight_server.answers import reading_stream
 from timestore.descriptor import PROTOCOL_VERSION, PutDescriptor, parse_put_command, parse_put_path
 from timestore.errors import error
-from timestore.flight_sql import command_name, encode_update_count, parse_ingest, refuse_command
+from timestore.flight_sql import Message, command_name, encode_update_count, parse_command, parse_ingest, refuse_command
 from timestore.json_object import JsonObject, canonical_json
 from timestore.receipt import Receipt
+from writers.commit_log import log_commit
 from writers.ingestion import Ingestion
-from writers.put import PutStream
+from writers.put import Cancelled, PutStream
 
 PROGRESS_INTERVAL_S = 1.0
 # Progress comes ever more seldom: a client that reads no answers is frozen once they fill its window, often 64 KiB. So
@@ -37,6 +39,15 @@ def parse_put(descriptor: flight.FlightDescriptor, headers: dict[str, str]) -> P
     return parse_put_path(descriptor.path or [], headers)
 
 
+def bound_statement(descriptor: flight.FlightDescriptor) -> Message | None:
+    """Return the prepared statement whose parameters a stream has; None if the stream is a put."""
+    if descriptor.descriptor_type != flight.DescriptorType.CMD:
+        return None
+    if command_name(descriptor.command) != "CommandPreparedStatementQuery":
+        return None
+    return parse_command(descriptor.command)
+
+
 def receive(
     *,
     context: flight.ServerCallContext,
@@ -44,18 +55,19 @@ def receive(
     reader: flight.MetadataRecordBatchReader,
     answers: Answers,
     ingestion: Ingestion,
+    principal: Principal,
 ) -> None:
     """Take a whole put stream and answer it."""
     with reading_stream():
         schema: pa.Schema = reader.schema
         schema.names  # noqa: B018  # raises on names that are not UTF-8
-    with ingestion.put(descriptor, schema) as put:
+    with ingestion.put(descriptor, schema, principal) as put:
         answers.begin(put)
-        marker_rows = _take_batches(put, reader, answers)
+        marker_rows = _take_batches(put, reader, answers, context.is_cancelled)
         receipt = put.finish(marker_rows=marker_rows, is_cancelled=context.is_cancelled)
     # The commit is done, and the put holds nothing any more: a client that takes its time here keeps only this thread.
     # One that went away meanwhile learns of the commit by sending the put again.
-    _log(receipt)
+    log_commit(receipt, principal, door="flight")
     answers.finish(receipt)
 
 
@@ -124,24 +136,30 @@ def _write(writer: flight.FlightMetadataWriter, answer: bytes) -> None:
         log.debug("answer.lost", bytes=len(answer))
 
 
-def _take_batches(put: PutStream, reader: flight.MetadataRecordBatchReader, answers: Answers) -> int | None:
+def _take_batches(
+    put: PutStream, reader: flight.MetadataRecordBatchReader, answers: Answers, is_cancelled: Cancelled
+) -> int | None:
     """Hand every batch to the put; return the row count of the end marker, None if there was none."""
     marker_rows: int | None = None
-    for chunk in _chunks(put, reader):
+    for chunk in _chunks(put, reader, is_cancelled):
         if marker_rows is not None:
             raise error("end_missing", "a message came after the end marker; send the marker last")
         if chunk.data is None:
             marker_rows = parse_end_marker(chunk.app_metadata)
             continue
         put.add(chunk.data)
+        put.pace.took(chunk.data.nbytes)
         if chunk.data.num_rows:
             put.watch.took_rows()
         answers.progress(put)
     return marker_rows
 
 
-def _chunks(put: PutStream, reader: flight.MetadataRecordBatchReader) -> Iterator[flight.FlightStreamChunk]:
+def _chunks(
+    put: PutStream, reader: flight.MetadataRecordBatchReader, is_cancelled: Cancelled
+) -> Iterator[flight.FlightStreamChunk]:
     while True:
+        put.pace.wait(is_cancelled)
         put.make_room()
         try:
             with put.watch.waiting_for_client(), reading_stream():
@@ -159,17 +177,3 @@ def parse_end_marker(metadata: pa.Buffer | None) -> int:
     if not ended or rows is None:
         raise error("descriptor_invalid", 'a metadata-only message must be the end marker {"end": true, "rows": n}')
     return rows
-
-
-def _log(receipt: Receipt) -> None:
-    log.info(
-        "put.committed",
-        dataset=receipt.dataset,
-        version=receipt.version,
-        append_id=receipt.append_id,
-        rows=receipt.rows,
-        bytes=receipt.bytes,
-        files=receipt.files_total,
-        replayed=receipt.replayed,
-        **{f"{stage}_ms": spent for stage, spent in receipt.timings_ms.items()},
-    )

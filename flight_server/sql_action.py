@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from readers.sql import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, SqlQueries, SqlQuery
+from access.principal import Principal
+from readers.sql import MAX_TIMEOUT_S, SqlQueries
+from readers.sql_tables import DEFAULT_TIMEOUT_S, SqlQuery
 from timestore.errors import error
 from timestore.json_object import JsonObject
 from timestore.reading import AsOf
@@ -23,7 +25,7 @@ class SqlAction:
     def __init__(self, queries: SqlQueries) -> None:
         self._queries = queries
 
-    def run(self, fields: JsonObject) -> Iterator[pa.Buffer]:
+    def run(self, fields: JsonObject, principal: Principal) -> Iterator[pa.Buffer]:
         """Run the query; raises ``descriptor_invalid`` and what the query raises."""
         query = SqlQuery(
             text=fields.required_text("query"),
@@ -33,7 +35,7 @@ class SqlAction:
             timeout_s=_timeout_s(fields),
         )
         fields.finish()
-        return map(pa.py_buffer, self._queries.run(query))
+        return map(pa.py_buffer, self._queries.run(query, principal))
 
 
 def _versions(fields: JsonObject | None) -> dict[str, int]:

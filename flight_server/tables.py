@@ -15,6 +15,8 @@ from timestore.json_object import JsonObject, canonical_json
 PAGE_ITEMS = 500
 PAGE_METADATA = b"page"  # of an Arrow schema: what a page has besides its items, as JSON
 
+Results = Iterator[pa.Buffer]
+
 Item = TypeVar("Item")
 
 
@@ -63,7 +65,7 @@ class Table(Generic[Item]):
     position: Callable[[Item], list[str]]  # the cursor after an item
     shared: Mapping[str, object]  # what each page has besides its items
 
-    def pages(self, request: PageRequest) -> Iterator[pa.Buffer]:
+    def pages(self, request: PageRequest) -> Results:
         """Yield the pages wanted, each as one result."""
         cursor: list[str] | None = self.start if request.cursor is None else request.cursor
         while cursor is not None:

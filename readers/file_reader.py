@@ -149,19 +149,24 @@ class LentReader:
     def stream(self, batches: Generator[pa.RecordBatch, None, None]) -> Iterator[pa.RecordBatch]:
         """Yield what a generator over this reader yields; raises ``deadline_exceeded`` once the reader is revoked."""
         self._batches = batches
-        while True:
+        try:
+            while (batch := self._next(batches)) is not None:
+                yield batch
+        finally:
             with self._lock:
-                if self.is_revoked:
-                    raise error(
-                        "deadline_exceeded",
-                        "the client took nothing from this stream for too long, and other reads needed its place; use "
-                        "the ticket again",
-                    )
-                batch = next(batches, None)
-                self._idle_since = time.monotonic()
-            if batch is None:
-                return
-            yield batch
+                batches.close()  # before the reader and its file are somebody else's
+
+    def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+        with self._lock:
+            if self.is_revoked:
+                raise error(
+                    "deadline_exceeded",
+                    "the client took nothing from this stream for too long, and other reads needed its place; use "
+                    "the ticket again",
+                )
+            batch = next(batches, None)
+            self._idle_since = time.monotonic()
+            return batch
 
     def revoke(self, *, idle_s: float) -> bool:
         """Take the reader away if its stream has taken nothing for so long; return whether it was taken."""
@@ -214,7 +219,7 @@ class ReaderPool:
             try:
                 return self._idle.get(timeout=POLL_S)
             except queue.Empty:
-                self._revoke_one()
+                self.revoke_stalled()
             if time.monotonic() >= deadline:
                 raise error(
                     "overloaded",
@@ -223,8 +228,8 @@ class ReaderPool:
                     retry_after_s=RETRY_AFTER_S,
                 )
 
-    def _revoke_one(self) -> None:
-        """Free a reader whose stream is stalled, if there is one."""
+    def revoke_stalled(self) -> None:
+        """Free a reader whose stream is stalled, and its file, if there is one."""
         with self._lock:
             for lent in self._lent:
                 if lent.revoke(idle_s=self._idle_timeout_s):

@@ -13,10 +13,11 @@ from enum import StrEnum
 from itertools import islice
 
 from catalog.inventory import CatalogedFile, Inventory, Owner
-from readers.content import FileContent, local_file, read_checksum, read_content
+from readers.content import FileContent, read_content
 from readers.file_reader import FileReader
 from readers.provenance import Provenance
 from storage.horizon import is_horizon
+from storage.local_files import FileToRead, LocalFile, LocalFiles, MissingFileError
 from storage.marker import MARKER_PATH
 from storage.store import Store, StoredObject
 from timestore.errors import TimestoreError
@@ -38,6 +39,7 @@ class FindingKind(StrEnum):
     ORPHAN = "orphan"  # nobody knows it
     IN_FLIGHT = "in_flight"  # it is being written, or a server died over it: the sweeper knows
     CONDEMNED = "condemned"  # it is about to be deleted
+    UNREACHABLE = "unreachable"  # a whole storage target, of which nothing was compared
 
     @property
     def is_problem(self) -> bool:
@@ -68,7 +70,7 @@ _OWNED = {
 
 
 class Fsck:
-    """Compares a catalog with its storage; changes neither. Memory does not grow with the number of files.
+    """Compares a catalog with one of its storage targets; changes neither. Memory does not grow with their files.
 
     With a reader, every file is read whole: its bytes, its rows, and what it says about itself.
     """
@@ -78,11 +80,13 @@ class Fsck:
         *,
         inventory: Inventory,
         store: Store,
+        files: LocalFiles,
         reader: FileReader | None = None,
         on_looked_at: Callable[[], object] = lambda: None,
     ) -> None:
         self._inventory = inventory
         self._store = store
+        self._files = files
         self._reader = reader
         self._on_looked_at = on_looked_at  # called for each object, and for each file
         self.objects = 0  # in storage, that were looked at
@@ -132,21 +136,24 @@ class Fsck:
             yield _finding(file, FindingKind.MISSING, "is not in storage; restore it from a backup")
 
     def _check_content(self, file: CatalogedFile, reader: FileReader) -> Iterator[Finding]:
+        wanted = FileToRead(storage=self._inventory.storage, path=file.path, bytes=file.bytes)
         try:
-            checksum = read_checksum(self._store, file.path)
-        except FileNotFoundError:
+            with self._files.use([wanted]) as [local]:
+                yield from _check_local(file, local, reader)
+        except MissingFileError:
             yield from self._missing(file)
-            return
-        if checksum != file.checksum:
-            yield _finding(file, FindingKind.CHECKSUM, f"has the checksum {checksum}, not {file.checksum}")
-            return  # nobody opens a damaged file
-        local = local_file(self._store, file.path)
-        try:
-            says = reader.provenance(local)
-            yield from _compare(file, says)
-            yield from _compare_rows(file, read_content(reader, local, says.timestamp_column))
-        except TimestoreError as failure:
-            yield _finding(file, FindingKind.UNREADABLE, failure.message)
+
+
+def _check_local(file: CatalogedFile, local: LocalFile, reader: FileReader) -> Iterator[Finding]:
+    if (checksum := local.checksum()) != file.checksum:
+        yield _finding(file, FindingKind.CHECKSUM, f"has the checksum {checksum}, not {file.checksum}")
+        return  # nobody opens a damaged file
+    try:
+        says = reader.provenance(local.path)
+        yield from _compare(file, says)
+        yield from _compare_rows(file, read_content(reader, local.path, says.timestamp_column))
+    except TimestoreError as failure:
+        yield _finding(file, FindingKind.UNREADABLE, failure.message)
 
 
 def _finding(file: CatalogedFile, kind: FindingKind, found: str) -> Finding:

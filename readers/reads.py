@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from access.grants import Permission
+from access.principal import Principal
 from catalog.manifests import Manifests
 from catalog.records import PartitionRun, VisibleSlice
 from readers.file_reader import FileReader, ReaderPool
 from readers.plain import encoded_batches, plain_schema, reshape, take_batch
+from readers.slice_files import file_of
 from readers.stamps import stamps, units_per_second
-from storage.store import Store
+from readers.visible import KNOW, VisibleDatasets
+from storage.local_files import LocalFiles
 from timestore.datasets import Dataset
 from timestore.errors import error
 from timestore.json_object import JsonObject
@@ -43,19 +49,20 @@ class ReadPlan:
 
 
 class Reads:
-    """Plans and streams reads. Thread safe."""
+    """Plans and streams reads. Thread safe. Whoever may not read hears ``permission_denied``, whatever there is."""
 
-    def __init__(self, *, manifests: Manifests, store: Store, pool: ReaderPool) -> None:
+    def __init__(self, *, manifests: Manifests, files: LocalFiles, pool: ReaderPool) -> None:
         self._manifests = manifests
-        self._store = store
+        self._visible = VisibleDatasets(manifests=manifests)
+        self._files = files
         self._pool = pool
 
-    def plan(self, descriptor: ReadDescriptor) -> ReadPlan:
+    def plan(self, descriptor: ReadDescriptor, principal: Principal) -> ReadPlan:
         """Resolve a read to a version and cut it into parts.
 
         Raises ``dataset_not_found``, ``version_not_found``, ``version_expired`` or ``schema_mismatch``.
         """
-        dataset = self._manifests.dataset(descriptor.dataset)
+        dataset = self._visible.dataset(descriptor.dataset, principal, Permission.READ)
         version = self._manifests.resolve(dataset, descriptor.as_of)
         selection = descriptor.selection
         schema = self._result_schema(dataset, version, selection)
@@ -65,26 +72,27 @@ class Reads:
         )
         return ReadPlan(schema=schema, parts=[_part(ticket, run) for run in runs])
 
-    def listing(self, prefix: str) -> Iterator[tuple[ReadDescriptor, ReadPlan]]:
+    def listing(self, prefix: str, principal: Principal) -> Iterator[tuple[ReadDescriptor, ReadPlan]]:
         """Yield a read of everything in each dataset whose name begins with ``prefix``, at its newest version, by name.
 
+        Only datasets that the principal may know of are among them.
         Costs nothing for each dataset: the catalog has their totals.
         """
         after = ""
-        while page := self._manifests.datasets(after=after, limit=PAGE_DATASETS, prefix=prefix):
+        while page := self._visible.datasets(principal, after=after, limit=PAGE_DATASETS, prefix=prefix):
             for dataset in page:
                 yield _everything(dataset)
             after = page[-1].spec.name
 
-    def schema(self, descriptor: ReadDescriptor) -> pa.Schema:
+    def schema(self, descriptor: ReadDescriptor, principal: Principal) -> pa.Schema:
         """Return the schema of a read without planning it; raises like ``plan``."""
-        dataset = self._manifests.dataset(descriptor.dataset)
+        dataset = self._visible.dataset(descriptor.dataset, principal, *KNOW)
         version = self._manifests.resolve(dataset, descriptor.as_of)
         return self._result_schema(dataset, version, descriptor.selection)
 
-    def open(self, ticket: Ticket) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    def open(self, ticket: Ticket, principal: Principal) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Resolve a ticket and return its schema and rows; raises like ``plan``."""
-        dataset = self._manifests.dataset_of_ticket(ticket.dataset, ticket.incarnation, ticket.version)
+        dataset = self._visible.dataset_of_ticket(ticket.dataset, ticket.incarnation, ticket.version, principal)
         schema = self._result_schema(dataset, ticket.version, ticket.selection)
         return schema, self._stream(dataset, ticket, schema)
 
@@ -108,28 +116,40 @@ class Reads:
         )
         with self._pool.reader() as lent:
             column, selection = dataset.spec.timestamp_column, ticket.selection
-            batches = (
-                batch for item in slices for batch in self._slice_batches(lent.reader, item, column, selection, schema)
-            )
-            yield from lent.stream(batches)
+            yield from lent.stream(self._batches(lent.reader, slices, column, selection, schema))
 
-    def _slice_batches(
-        self, reader: FileReader, item: VisibleSlice, timestamp_column: str, selection: Selection, schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        path = self._store.local_path(item.path) if item.path is not None else None
-        if path is None:
-            raise error("unsupported", f"rows that landed as {item.form} cannot be read yet")
-        facts = reader.facts(path)
-        wanted = [name for name in schema.names if facts.schema.get_field_index(name) >= 0]
-        cut = _Cut.of(selection, item)
-        needed = wanted if not cut or timestamp_column in wanted else [*wanted, timestamp_column]
-        needed = needed or [timestamp_column]  # older files may have none of the columns: their rows are nulls
-        key = JsonObject.parse(item.key.encode(), what="key").all_texts() if selection.with_key else {}
-        shape = plain_schema(schema)
-        for batch in reader.batches(path, facts, needed):
-            kept = cut.apply(batch, timestamp_column) if cut else batch
-            if kept.num_rows:
-                yield from encoded_batches(_shaped(kept, shape, key), schema)
+    def _batches(
+        self,
+        reader: FileReader,
+        slices: Iterator[VisibleSlice],
+        timestamp_column: str,
+        selection: Selection,
+        schema: pa.Schema,
+    ) -> Generator[pa.RecordBatch, None, None]:
+        with closing(self._files.in_order(slices, file_of)) as files:
+            for item, file in files:
+                yield from _slice_batches(reader, item, file.path, timestamp_column, selection, schema)
+
+
+def _slice_batches(
+    reader: FileReader,
+    item: VisibleSlice,
+    path: Path,
+    timestamp_column: str,
+    selection: Selection,
+    schema: pa.Schema,
+) -> Iterator[pa.RecordBatch]:
+    facts = reader.facts(path)
+    wanted = [name for name in schema.names if facts.schema.get_field_index(name) >= 0]
+    cut = _Cut.of(selection, item)
+    needed = wanted if not cut or timestamp_column in wanted else [*wanted, timestamp_column]
+    needed = needed or [timestamp_column]  # older files may have none of the columns: their rows are nulls
+    key = JsonObject.parse(item.key.encode(), what="key").all_texts() if selection.with_key else {}
+    shape = plain_schema(schema)
+    for batch in reader.batches(path, facts, needed):
+        kept = cut.apply(batch, timestamp_column) if cut else batch
+        if kept.num_rows:
+            yield from encoded_batches(_shaped(kept, shape, key), schema)
 
 
 @dataclass(frozen=True, slots=True)

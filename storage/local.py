@@ -83,6 +83,7 @@ class LocalStore:
                 return None
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        self._check_root()
         top = self.root / prefix.rpartition("/")[0]  # what is elsewhere need not be looked at
         if not self.root.exists() or (top != self.root and not top.is_dir()):
             return
@@ -94,6 +95,7 @@ class LocalStore:
                         yield found
 
     def delete(self, path: str) -> None:
+        self._check_root()  # what is on a disk that is away is not gone
         with _translated(path):
             (self.root / path).unlink(missing_ok=True)
 

@@ -19,12 +19,21 @@ def claim_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UU
     ``settled`` is the root that the catalog has its files in, None while it has none. Raises ``fenced`` when root and
     catalog do not belong together: then nothing may be committed or deleted here.
     """
-    ours = {"format": FORMAT_VERSION, "catalog_id": str(catalog_id), "incarnation": str(incarnation)}
     if settled is None:
-        store.put_bytes(canonical_json(ours | {"root_id": str(uuid4())}).encode(), MARKER_PATH)
+        marker = _marker(catalog_id, incarnation) | {"root_id": str(uuid4())}
+        store.put_bytes(canonical_json(marker).encode(), MARKER_PATH)
+    return find_root(store, catalog_id=catalog_id, incarnation=incarnation, settled=settled)
+
+
+def find_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UUID | None = None) -> UUID:
+    """Return the id of a root that is this catalog's already, and just the settled one; raises ``fenced``."""
     found = _read_marker(store)
     root_id = found.pop("root_id", None)
-    if found != ours or not isinstance(root_id, str) or settled not in (None, UUID(root_id)):
+    if (
+        found != _marker(catalog_id, incarnation)
+        or not isinstance(root_id, str)
+        or settled not in (None, UUID(root_id))
+    ):
         raise foreign_root(store, catalog_id, found.get("catalog_id"))
     return UUID(root_id)
 
@@ -44,6 +53,12 @@ def check_root(store: Store, *, catalog_id: UUID, incarnation: UUID, settled: UU
         claim_root(store, catalog_id=catalog_id, incarnation=incarnation, settled=settled)
 
 
+def find_marker(store: Store) -> None:
+    """Ask the storage anything; raises ``storage_unavailable``, also where it answers but has no marker any more."""
+    if store.stat(MARKER_PATH) is None:
+        raise error("storage_unavailable", "the storage has no marker; is its disk mounted?")
+
+
 def foreign_root(store: Store, catalog_id: UUID, owner: object) -> TimestoreError:
     """Describe a root that is not the catalog's."""
     what = "has no marker of a catalog" if owner is None else f"belongs to catalog {owner}"
@@ -53,6 +68,11 @@ def foreign_root(store: Store, catalog_id: UUID, owner: object) -> TimestoreErro
         "fenced",
         f"the storage at {store.url('')} {what} (the catalog is {catalog_id}); check --catalog-dsn and --storage-url",
     )
+
+
+def _marker(catalog_id: UUID, incarnation: UUID) -> dict[str, object]:
+    """Return what a marker says beside the root's id."""
+    return {"format": FORMAT_VERSION, "catalog_id": str(catalog_id), "incarnation": str(incarnation)}
 
 
 def _read_marker(store: Store) -> dict[str, object]:

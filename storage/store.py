@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,4 +57,13 @@ class Store(Protocol):
 
     def local_path(self, path: str) -> Path | None:
         """Return where an object lies on this machine; None if it does not."""
+        ...
+
+
+@runtime_checkable
+class KeepsUploads(Protocol):
+    """What a store has that keeps what was sent for an object and not finished, until somebody throws it away."""
+
+    def abort_uploads(self, older_than: timedelta) -> int:
+        """Throw away unfinished uploads under the root that began so long ago; return how many there were."""
         ...

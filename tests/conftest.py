@@ -7,13 +7,21 @@ import pytest
 from hypothesis import settings
 
 pytest_plugins = [
+    "tests.fixtures.capabilities",
     "tests.fixtures.gate",
+    "tests.fixtures.http_requests",
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
     "tests.fixtures.restoring",
+    "tests.fixtures.secured",
     "tests.fixtures.server",
+    "tests.fixtures.skips",
+    "tests.fixtures.sql_reading",
+    "tests.fixtures.stores",
     "tests.fixtures.victim",
-    "tests.fixtures.command_line",  # after those that it imports
+    "tests.fixtures.command_line",  # these two after those that they import
+    "tests.fixtures.object_stores",
+    "tests.fixtures.remote_store",
 ]
 
 # Two cores may be busy with other things, so no example has a deadline. `make fuzz` looks deeper, again and again.

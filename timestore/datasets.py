@@ -12,6 +12,7 @@ import pyarrow as pa
 from timestore.durations import Duration
 from timestore.errors import error
 from timestore.json_object import JsonObject
+from timestore.storage_target import DEFAULT_STORAGE, parse_storage_name
 from timestore.windows import WindowLength, format_instant, parse_instant
 
 DEFAULT_WINDOW = "1d"
@@ -72,6 +73,7 @@ class CreateOptions:
     bounds: Bounds | None = None
     limits: Limits = Limits()
     retention: Duration | None = None
+    storage: str | None = None  # name of a storage target
 
     @classmethod
     def from_json(cls, fields: JsonObject) -> CreateOptions:
@@ -79,7 +81,7 @@ class CreateOptions:
         window = fields.text("window")
         order = fields.choice("order", [str(o) for o in Order], "")
         evolution = fields.choice("evolution", [str(e) for e in Evolution], "")
-        retention = fields.text("retention")
+        retention, storage = fields.text("retention"), fields.text("storage")
         return cls(
             timestamp_column=fields.text("timestamp_column"),
             window=WindowLength.parse(window) if window is not None else None,
@@ -91,6 +93,7 @@ class CreateOptions:
                 max_bytes=fields.integer("max_bytes", minimum=1),
             ),
             retention=Duration.parse(retention) if retention is not None else None,
+            storage=parse_storage_name(storage) if storage is not None else None,
         )
 
     def as_json(self) -> dict[str, object]:
@@ -100,6 +103,7 @@ class CreateOptions:
             "order": str(self.order) if self.order else None,
             "evolution": str(self.evolution) if self.evolution else None,
             "retention": self.retention.text if self.retention else None,
+            "storage": self.storage,
         }
         said = {name: value for name, value in fields.items() if value is not None}
         return said | (self.bounds.as_json() if self.bounds else {}) | self.limits.as_json()
@@ -117,6 +121,7 @@ class DatasetSpec:
     evolution: Evolution = Evolution.ADDITIVE
     bounds: Bounds = Bounds()
     limits: Limits = Limits()
+    storage: str = DEFAULT_STORAGE  # name of the storage target of all data files
 
     def disagreement(self, options: CreateOptions) -> str | None:
         """Name the first thing that ``options`` says otherwise; None if it agrees.
@@ -134,6 +139,7 @@ class DatasetSpec:
             ("future_tolerance_s", self.bounds.future_tolerance_s, bounds.future_tolerance_s),
             ("max_rows_per_put", self.limits.max_rows_per_put, options.limits.max_rows_per_put),
             ("max_bytes", self.limits.max_bytes, options.limits.max_bytes),
+            ("storage", self.storage, options.storage),
         )
         for what, have, said in pairs:
             if said is not None and said != have:

@@ -58,6 +58,7 @@ class PutDescriptor:
     landing: Landing = Landing.AUTO
     create: CreateOptions | None = None
     target: Target = Target.ANY  # has no field in the JSON
+    typed_by_dataset: bool = False  # no field either: the rows came without types, and got those the dataset had then
 
     def to_command(self) -> bytes:
         """Encode as the JSON that goes into a descriptor's CMD."""

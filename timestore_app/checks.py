@@ -9,7 +9,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,9 +18,11 @@ from pathlib import Path
 
 from catalog.connections import Connections
 from catalog.embedded import EmbeddedPostgresError
+from storage.marker import MARKER_PATH
+from storage.opening import open_store
 from timestore import __version__
-from timestore.client import connect
-from timestore.errors import TimestoreError
+from timestore.client import Client
+from timestore.errors import AccessDeniedError, TimestoreError
 from timestore.windows import parse_instant
 from timestore_app.catalog_access import stopped_catalog
 from timestore_app.data_directory import DirectoryInUseError, DirectoryVersionError
@@ -34,6 +36,9 @@ LITTLE_FREE_SHARE = 0.1
 ENOUGH_OPEN_FILES = 4_096
 LARGEST_CLOCK_DIFFERENCE_S = 5.0
 CATALOG_TIMEOUT_S = 10.0
+
+
+Connect = Callable[[str], Client]  # to a server's URL
 
 
 class Level(StrEnum):
@@ -73,7 +78,7 @@ def machine_checks(settings: Settings) -> Iterator[Finding]:
         yield _ok("memory", found)
 
 
-def directory_checks(settings: Settings) -> Iterator[Finding]:
+def directory_checks(settings: Settings, connect: Connect) -> Iterator[Finding]:
     """Look at the data directory, its disk, the storage and the catalog."""
     data_dir = settings.data_dir.absolute()
     if not data_dir.exists():
@@ -86,17 +91,22 @@ def directory_checks(settings: Settings) -> Iterator[Finding]:
     if storage is not None and storage.exists():
         yield _disk("disk of the storage", storage)
         yield _writable("storage", storage)
-    yield from _catalog(settings)
+    if storage is None:
+        yield _object_store(settings)
+    yield from _catalog(settings, connect)
 
 
-def server_checks(url: str, *, deadline_s: float) -> Iterator[Finding]:
+def server_checks(url: str, connect: Connect) -> Iterator[Finding]:
     """Ask a server how it is."""
-    with connect(url, deadline_s=deadline_s) as client:
+    with connect(url) as client:
         try:
             health = client.health()
             before = time.time()
-            spelled = client.stats().get("time")  # servers of before do not tell
+            spelled = _clock_of(client)
             took = time.time() - before
+        except AccessDeniedError as exc:
+            yield _problem("server", str(exc), "give a token by --token-file or TIMESTORE_TOKEN")
+            return
         except TimestoreError as exc:
             yield _problem("server", str(exc), "start it with timestore serve, or give its --url")
             return
@@ -114,7 +124,15 @@ def server_checks(url: str, *, deadline_s: float) -> Iterator[Finding]:
         yield _clock("clock", parse_instant(spelled), at=before + took / 2)
 
 
-def _catalog(settings: Settings) -> Iterator[Finding]:
+def _clock_of(client: Client) -> str | None:
+    """Return a server's time; None from one that does not tell, or not to this caller."""
+    try:
+        return client.stats().get("time")
+    except AccessDeniedError:
+        return None
+
+
+def _catalog(settings: Settings, connect: Connect) -> Iterator[Finding]:
     try:
         with (
             stopped_catalog(settings) as dsn,
@@ -128,7 +146,7 @@ def _catalog(settings: Settings) -> Iterator[Finding]:
         url = exc.server.get("url")
         yield _ok("catalog", f"in use by the server {url or 'that runs here'}")
         if url:
-            yield from server_checks(url, deadline_s=0)
+            yield from server_checks(url, connect)
     except (TimestoreError, DirectoryVersionError, EmbeddedPostgresError, OSError) as exc:
         yield _problem("catalog", str(exc), "mend that, or point --catalog-dsn to a Postgres that works")
 
@@ -159,6 +177,16 @@ def _writable(what: str, path: Path) -> Finding:
     except OSError as exc:
         return _problem(what, f"{path} cannot be written: {exc.strerror}", "let the server's user own it")
     return _ok(what, f"{path} can be written{_owner(path)}")
+
+
+def _object_store(settings: Settings) -> Finding:
+    url = str(settings.storage_url)
+    try:
+        store = open_store(url, settings.plain_storage_options())
+        found = "has the marker of a catalog" if store.stat(MARKER_PATH) else "has nothing of Timestore yet"
+    except TimestoreError as exc:
+        return _problem("storage", exc.message, "correct --storage-url, its options, or the credentials")
+    return _ok("storage", f"{store.url('')} answers, and {found}")
 
 
 def _owner(path: Path) -> str:

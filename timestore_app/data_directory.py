@@ -1,6 +1,6 @@
 """The data directory: one server owns it, and it has a version.
 
-Layout: ``VERSION lock server.json postgres/ staging/ data/``. A foreign file in it is left alone.
+Layout: ``VERSION lock server.json postgres/ staging/ cache/ data/``. A foreign file in it is left alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 FORMAT_VERSION = 1
 
 _STAGED = re.compile(r"[0-9a-f-]{36}\.(duckdb|duckdb\.wal|arrow)|probe\.duckdb")
+_CACHED = re.compile(r"[0-9a-f]{32}\.duckdb(\.[0-9a-f-]{36}\.partial)?")
 _DUCKDB_SPILL = re.compile(r"duckdb-\d+")
 
 
@@ -41,12 +42,13 @@ class DataDirectory:
         self.path = path
         self.postgres = path / "postgres"
         self.staging = path / "staging"
+        self.cache = path / "cache"
         self.data = path / "data"
         self._server_file = path / "server.json"
         self._lock: IO[bytes] | None = None
 
     def open(self) -> None:
-        """Take the directory, creating it if needed; what earlier runs left in staging is removed.
+        """Take the directory, creating it if needed; what earlier runs left in staging and cache is removed.
 
         Raises ``DirectoryInUseError`` or ``DirectoryVersionError``.
         """
@@ -55,6 +57,7 @@ class DataDirectory:
         self._check_version()
         self._server_file.unlink(missing_ok=True)  # of a server that was killed
         self._clear_staging()
+        self._clear_cache()
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -93,6 +96,12 @@ class DataDirectory:
                 path.unlink()
             elif _DUCKDB_SPILL.fullmatch(path.name):
                 shutil.rmtree(path)
+
+    def _clear_cache(self) -> None:
+        """Remove copies of remote files: after a crash of the machine nobody knows whether they are whole."""
+        for path in self.cache.iterdir() if self.cache.is_dir() else ():
+            if _CACHED.fullmatch(path.name):
+                path.unlink()
 
     def _read_server_file(self) -> dict[str, Any]:
         try:

@@ -1,13 +1,10 @@
-"""The composition root: builds a whole server from one ``Settings`` and runs it."""
+"""A server from its start to its end: the parts are built elsewhere, here are their order and the life they lead."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from datetime import timedelta
 from types import FrameType, TracebackType
 from typing import Self
 from uuid import uuid4
@@ -15,48 +12,32 @@ from uuid import uuid4
 import pyarrow as pa
 import structlog
 
-from catalog.connections import Connections
-from catalog.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from catalog.ledger import Ledger
-from catalog.lifecycle import Lifecycle
-from catalog.manifests import Manifests
-from catalog.migrate import migrate
+from access.authenticator import Authenticator
+from catalog.audit import Audit
 from flight_server.actions import Actions
-from flight_server.server import FlightDoor
+from flight_server.flight_sql import FlightSql
+from flight_server.server import FlightDoor, TlsIdentity
 from readers.descriptors import allow_many_descriptors
-from readers.file_reader import ReaderPool
-from readers.reads import Reads
-from readers.sql import SqlQueries
-from storage.horizon import check_horizon
-from storage.marker import claim_root, foreign_root
-from storage.opening import open_store
-from storage.store import Store
-from timestore import __version__
-from timestore.errors import TimestoreError
-from timestore.reading import TICKET_LIFETIME
+from readers.sql_metadata import SqlMetadata
+from timestore_app.allocator import keep_freed_memory
+from timestore_app.authentication import build_authenticator, read_tls
+from timestore_app.background import start_lease
+from timestore_app.catalog_postgres import CatalogPostgres
+from timestore_app.closing import OpenParts, within
 from timestore_app.data_directory import DataDirectory
+from timestore_app.exposure import check_exposure
+from timestore_app.foundation import Foundation, lay_foundation
+from timestore_app.http_door import Behind, open_http_door
+from timestore_app.metrics import Metrics
+from timestore_app.metrics.server_state import Parts
+from timestore_app.reading_side import ReadingSide, open_reading
 from timestore_app.settings import Settings
-from writers.admission import AdmissionGate
-from writers.buffers import Budget
-from writers.fence import Fence
-from writers.housekeeping import Housekeeping
-from writers.ingestion import Ingestion
+from timestore_app.writing_side import WritingSide, open_writing
 from writers.lifecycle import DatasetLifecycle
-from writers.new_put import PutLimits, Workshop
-from writers.planning import Planner
-from writers.pool import WriterPool
-from writers.watchdog import Watchdog
+from writers.storage_setup import StorageSetup
 
-READERS = 8
-SQL_QUERIES = 2
-MINIMUM_SQL_BYTES = 128 << 20
-MINIMUM_WRITER_BYTES = 64 << 20
-START_TIMEOUT_S = 30.0
-SUPERVISION_INTERVAL_S = 0.25
-RESTART_BACKOFF_S = (0.0, 1.0, 2.0, 5.0, 10.0)
+KEPT_SHARE = 16  # of the memory budget: what the C library may keep for the next batches
 DOOR_CLOSE_TIMEOUT_S = 5.0
-HOUSEKEEPING_INTERVAL_S = 60.0
-HOUSEKEEPING_STOP_TIMEOUT_S = 5.0
 
 log = structlog.get_logger()
 
@@ -64,25 +45,43 @@ log = structlog.get_logger()
 class Service:
     """A server in this process. ``open`` and ``run`` belong on the main thread: it owns Postgres and the signals."""
 
+    actions: Actions  # once it is open; their table says what each needs
+
     def __init__(self, *, settings: Settings) -> None:
         self._settings = settings
         self._run_id = uuid4()
         self._directory = DataDirectory(path=settings.data_dir.absolute())
-        self._postgres: EmbeddedPostgres | None = None
+        self._postgres = CatalogPostgres(settings, self._directory.postgres)
         self._stop = threading.Event()
-        self._undo: list[tuple[str, Callable[[], object]]] = []
+        self._parts = OpenParts()
+        self.metrics = Metrics()
         self.port = 0
+        self.http_port: int | None = None  # None while it does not listen there
 
     @property
     def url(self) -> str:
         """Where clients connect."""
+        return f"{self._address}:{self.port}"
+
+    @property
+    def _address(self) -> str:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        return f"grpc://{host}:{self.port}"
+        return f"grpc+tls://{host}" if self._settings.tls_cert is not None else f"grpc://{host}"
+
+    @property
+    def http_url(self) -> str | None:
+        """Where HTTP clients connect; None if they cannot."""
+        if self.http_port is None:
+            return None
+        host = self._settings.http_host or self._settings.host
+        scheme = "https" if self._settings.tls_cert is not None else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
     def open(self) -> None:
         """Start everything, the port last: it opens only when the server can answer.
 
-        Raises ``DirectoryInUseError``, ``DirectoryVersionError``, ``EmbeddedPostgresError`` or a ``TimestoreError``.
+        Raises ``ExposedError``, ``CredentialsError``, ``DirectoryInUseError``, ``DirectoryVersionError``,
+        ``EmbeddedPostgresError`` or a ``TimestoreError``.
         """
         try:
             self._open()
@@ -97,17 +96,20 @@ class Service:
 
     def run(self) -> None:
         """Serve until a signal comes, then let running puts finish."""
-        self._supervise()
-        self._drain()
+        self._postgres.supervise(self._stop)
+        self.drain()
+
+    def drain(self) -> None:
+        """Refuse new puts and let the running ones finish, within the grace period."""
+        log.info("server.draining", running_puts=self._gate.running)
+        self._gate.close()
+        deadline = time.monotonic() + self._settings.shutdown_grace_s
+        if not self._gate.wait_until_empty(deadline=deadline):
+            log.warning("server.puts_cut", running_puts=self._gate.running)
 
     def close(self) -> None:
         """Stop everything, in the reverse order of its start. What fails to stop does not keep the rest from it."""
-        while self._undo:
-            name, undo = self._undo.pop()
-            try:
-                undo()
-            except Exception:  # shutting down goes on
-                log.exception("stop.failed", part=name)
+        self._parts.close()
 
     def __enter__(self) -> Self:
         self.open()
@@ -118,157 +120,77 @@ class Service:
 
     def _open(self) -> None:
         settings = self._settings
+        check_exposure(settings)
+        tls = read_tls(settings)
         allow_many_descriptors()
+        keep_freed_memory(settings.memory_budget // KEPT_SHARE)
+        on_close = self._parts.on_close
         self._directory.open()
-        self._on_close("data directory", self._directory.close)
-        if settings.catalog_dsn is None:
-            self._start_postgres()
-        migrate(self._dsn(), settings.catalog_schema)
-        connections = Connections(dsn=self._dsn, schema=settings.catalog_schema)
-        self._on_close("catalog connections", connections.close)
-        connections.open(timeout_s=START_TIMEOUT_S)
-        ledger = Ledger(connections=connections, run_id=self._run_id)
-        manifests = Manifests(connections=connections)
-        store = open_store(settings.storage_url or str(self._directory.data))
-        self._start_lease(ledger)
-        shared = self._build_workshop(ledger, store)
-        watchdog = Watchdog(idle_timeout_s=settings.put_idle_timeout_s)
-        watchdog.open()
-        self._on_close("watchdog", watchdog.close)
-        lifecycle = Lifecycle(connections=connections)
-        fence = _fence(ledger, lifecycle, store)
-        ingestion = Ingestion(
-            shared=shared,
-            gate=AdmissionGate(max_running=settings.max_running_puts),
-            watchdog=watchdog,
-            fence=fence,
-        )
-        housekeeping = Housekeeping(
-            lifecycle=lifecycle,
-            store=store,
-            history_retention=settings.retention.timedelta,
-            ticket_lifetime=TICKET_LIFETIME,
-            lease=timedelta(seconds=settings.lease_s),
-            fence=fence,
-        )
-        if fence.is_open:  # what is not this catalog's own storage is not to be changed
-            self._start_housekeeping(housekeeping)
-        self._gate = ingestion.gate
-        readers = ReaderPool(readers=READERS, memory_limit_bytes=settings.memory_budget // 4 // READERS)
-        self._on_close("readers", readers.close)
-        self._start_door(
-            ingestion,
-            Reads(manifests=manifests, store=store, pool=readers),
-            Actions(
-                manifests=manifests,
-                ingestion=ingestion,
-                lifecycle=DatasetLifecycle(manifests=manifests, lifecycle=lifecycle, fence=fence),
-                housekeeping=housekeeping,
-                shared=shared,
-                store=store,
-                sql=self._build_sql(manifests, store),
-            ),
-        )
-
-    def _build_workshop(self, ledger: Ledger, store: Store) -> Workshop:
-        """Share out the memory budget: half for buffers, a quarter each for writing and reading."""
-        settings = self._settings
-        buffers = settings.memory_budget // 2
-        for_writing = settings.memory_budget // 4
-        threads = min(settings.writer_threads, for_writing // MINIMUM_WRITER_BYTES)
-        if threads < settings.writer_threads:
-            log.warning("writers.fewer", threads=threads, reason="each needs its part of the memory budget")
-        pool = WriterPool(
-            threads=threads,
-            memory_limit_bytes=for_writing // threads,
-            staging=self._directory.staging,
-            storage_version=settings.duckdb_storage_version,
-        )
-        self._on_close("writers", pool.close)
-        pool.warm_up()
-        return Workshop(
-            ledger=ledger,
-            planner=Planner(ledger=ledger),
-            store=store,
-            budget=Budget(limit_bytes=buffers),
-            pool=pool,
-            staging=self._directory.staging,
-            limits=PutLimits(
-                max_batch_bytes=settings.max_batch_bytes,
-                max_windows_per_put=settings.max_windows_per_put,
-                chunk_bytes=buffers // (4 * threads),
-            ),
-        )
-
-    def _build_sql(self, manifests: Manifests, store: Store) -> SqlQueries:
-        """Bound queries: their processes take memory beside the budget, but no more than it allows."""
-        return SqlQueries(
-            manifests=manifests,
-            store=store,
-            running=SQL_QUERIES,
-            memory_limit_bytes=max(self._settings.memory_budget // 8 // SQL_QUERIES, MINIMUM_SQL_BYTES),
-            threads=max(1, (os.cpu_count() or 1) // SQL_QUERIES),
-        )
-
-    def _start_postgres(self) -> None:
-        self._postgres = EmbeddedPostgres(directory=self._directory.postgres)
-        self._on_close("postgres", self._postgres.stop)
-        self._postgres.start(deadline_s=START_TIMEOUT_S)
-
-    def _dsn(self) -> str:
-        if self._settings.catalog_dsn is not None:
-            return self._settings.catalog_dsn.get_secret_value()
-        assert self._postgres is not None  # started before anything asks
-        return self._postgres.private_dsn
-
-    def _start_lease(self, ledger: Ledger) -> None:
-        lease_s = self._settings.lease_s
-        ledger.start_lease(address=self._settings.host, software_version=__version__, lease_s=lease_s)
-        self._on_close("lease", ledger.end_lease)
-        ended = threading.Event()
-
-        def renew() -> None:
-            pause_s = lease_s / 3
-            while not ended.wait(pause_s):
-                try:
-                    ledger.renew_lease(lease_s=lease_s)
-                    pause_s = lease_s / 3
-                except TimestoreError as exc:
-                    pause_s = 1.0  # sweepers wait for a lease after Postgres has come back, but no longer
-                    log.warning("lease.not_renewed", error=str(exc))
-
-        threading.Thread(target=renew, name="lease", daemon=True).start()
-        self._on_close("lease renewal", ended.set)
-
-    def _start_housekeeping(self, housekeeping: Housekeeping) -> None:
-        """Do what is due at an interval. Servers need not take turns: each step is one guarded transaction."""
-        ended = threading.Event()
-
-        def keep() -> None:
-            _try_housekeeping(housekeeping.note_horizon)  # of what was committed last before a crash
-            while not ended.wait(HOUSEKEEPING_INTERVAL_S):
-                _try_housekeeping(housekeeping.run)
-
-        # After the last put has ended, and before the connections close.
-        self._on_close("horizon", lambda: _try_housekeeping(housekeeping.note_horizon))
-        thread = threading.Thread(target=keep, name="housekeeping", daemon=True)
-        thread.start()
-        self._on_close("housekeeping", lambda: thread.join(HOUSEKEEPING_STOP_TIMEOUT_S))
-        self._on_close("housekeeping's end", ended.set)
-
-    def _start_door(self, ingestion: Ingestion, reads: Reads, actions: Actions) -> None:
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        location = f"grpc://{host}:{self._settings.port}"
-        try:
-            door = FlightDoor(location=location, ingestion=ingestion, reads=reads, actions=actions)
-        except pa.ArrowException as exc:
-            raise OSError(f"cannot listen on {host}:{self._settings.port}; is it in use? try --port 0") from exc
+        on_close("data directory", self._directory.close)
+        self._postgres.start(on_close)
+        base = lay_foundation(settings, self._directory, self._postgres.dsn, self._run_id, on_close)
+        start_lease(base.ledger, settings, on_close)
+        writing = open_writing(base)
+        self._gate = writing.ingestion.gate
+        reading = open_reading(base)
+        self.metrics.watch(_watched(base, writing, reading))
+        authenticator = build_authenticator(settings, base.connections)
+        if settings.http_port is not None:
+            self.http_port = self._open_http(settings.http_port, base, writing, reading, authenticator)
+        self.actions = _build_actions(base, writing, reading)
+        door = self._open_flight(base, writing, reading, authenticator, tls)
         self.port = door.port
-        self._on_close("door", lambda: _close_door(door))
+        on_close("door", lambda: within(DOOR_CLOSE_TIMEOUT_S, door.shutdown, name="door-close"))
+        self._write_server_file()
+        on_close("uploads", writing.shared.uploads.close)  # before the door, which waits for puts that wait for them
+
+    def _open_http(
+        self, port: int, base: Foundation, writing: WritingSide, reading: ReadingSide, authenticator: Authenticator
+    ) -> int:
+        behind = Behind(
+            settings=self._settings,
+            staging=self._directory.staging,
+            room=writing.shared.room,
+            ingestion=writing.ingestion,
+            manifests=base.manifests,
+            reads=reading.reads,
+            targets=base.targets,
+            authenticator=authenticator,
+            metrics=self.metrics,
+            on_close=base.on_close,
+        )
+        return open_http_door(behind, port).port
+
+    def _open_flight(
+        self,
+        base: Foundation,
+        writing: WritingSide,
+        reading: ReadingSide,
+        authenticator: Authenticator,
+        tls: TlsIdentity | None,
+    ) -> FlightDoor:
+        location = f"{self._address}:{self._settings.port}"
+        if not authenticator.required:
+            log.info("access.open", host=self._settings.host)
+        try:
+            return FlightDoor(
+                location=location,
+                ingestion=writing.ingestion.observed_by(self.metrics.puts.of_door("flight")),
+                reads=reading.reads,
+                actions=self.actions,
+                flight_sql=FlightSql(queries=reading.queries, metadata=SqlMetadata(manifests=base.manifests)),
+                authenticator=authenticator,
+                tls=tls,
+            )
+        except pa.ArrowException as exc:
+            raise OSError(f"cannot listen on {location}; is the port in use? try --port 0") from exc
+
+    def _write_server_file(self) -> None:
         self._directory.write_server_file(
             {
                 "url": self.url,
                 "port": self.port,
+                "http_url": self.http_url,
                 "run_id": str(self._run_id),
                 "join": self._join_options(),
             }
@@ -276,73 +198,37 @@ class Service:
 
     def _join_options(self) -> str:
         """Return the options with which another server joins this one's catalog and storage; never a secret."""
-        dsn = f"'{self._postgres.dsn}'" if self._postgres is not None else "(the same)"
+        dsn = f"'{told}'" if (told := self._postgres.dsn_to_tell) is not None else "(the same)"
         storage = "(the same)" if self._settings.storage_url is not None else f"'{self._directory.data}'"
         return f"--catalog-dsn {dsn} --storage-url {storage}"
-
-    def _supervise(self) -> None:
-        """Wait for a signal, and start Postgres again whenever it died."""
-        failures = 0
-        while not self._stop.wait(SUPERVISION_INTERVAL_S):
-            if self._postgres is None or (code := self._postgres.exit_code()) is None:
-                continue
-            log.warning("postgres.died", exit_code=code)
-            if self._stop.wait(RESTART_BACKOFF_S[min(failures, len(RESTART_BACKOFF_S) - 1)]):
-                return
-            try:
-                self._postgres.start(deadline_s=START_TIMEOUT_S)
-                failures = 0
-            except EmbeddedPostgresError as exc:
-                failures += 1
-                log.warning("postgres.not_restarted", error=str(exc))
-
-    def _drain(self) -> None:
-        """Refuse new puts and let the running ones finish, within the grace period."""
-        log.info("server.draining", running_puts=self._gate.running)
-        self._gate.close()
-        deadline = time.monotonic() + self._settings.shutdown_grace_s
-        if not self._gate.wait_until_empty(deadline=deadline):
-            log.warning("server.puts_cut", running_puts=self._gate.running)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._stop.set()
 
-    def _on_close(self, part: str, undo: Callable[[], object]) -> None:
-        self._undo.append((part, undo))
+
+def _watched(base: Foundation, writing: WritingSide, reading: ReadingSide) -> Parts:
+    return Parts(
+        ingestion=writing.ingestion,
+        shared=writing.shared,
+        fence=writing.fence,
+        housekeeping=writing.housekeeping,
+        connections=base.connections,
+        cache=reading.cache,
+        max_running_puts=base.settings.max_running_puts,
+    )
 
 
-def _fence(ledger: Ledger, lifecycle: Lifecycle, store: Store) -> Fence:
-    """Return a fence that is open if the storage is this catalog's, and no newer than it."""
-    identity = ledger.identity()
-    try:
-        root_id = claim_root(
-            store,
-            catalog_id=identity.catalog_id,
-            incarnation=identity.incarnation,
-            settled=identity.storage_root,
-        )
-        if ledger.settle_storage_root(root_id) != root_id:
-            raise foreign_root(store, identity.catalog_id, str(identity.catalog_id))
-        check_horizon(store, lifecycle.horizon)
-    except TimestoreError as failure:
-        if failure.kind != "fenced":
-            raise
-        log.warning("server.fenced", error=failure.message)
-        return Fence(failure)
-    return Fence()
-
-
-def _try_housekeeping(work: Callable[[], object]) -> None:
-    try:
-        work()
-    except TimestoreError as exc:
-        log.warning("housekeeping.put_off", error=str(exc))
-    except Exception:  # the top of a thread, which must be there for the next time
-        log.exception("housekeeping.failed")
-
-
-def _close_door(door: FlightDoor) -> None:
-    """Close the port and wait a little for running calls; ``shutdown`` alone would wait for ever."""
-    closer = threading.Thread(target=door.shutdown, name="door-close", daemon=True)
-    closer.start()
-    closer.join(DOOR_CLOSE_TIMEOUT_S)
+def _build_actions(base: Foundation, writing: WritingSide, reading: ReadingSide) -> Actions:
+    return Actions(
+        manifests=base.manifests,
+        audit=Audit(connections=base.connections),
+        ingestion=writing.ingestion,
+        lifecycle=DatasetLifecycle(
+            manifests=base.manifests, lifecycle=base.lifecycle, fence=writing.fence, horizon=writing.horizon
+        ),
+        housekeeping=writing.housekeeping,
+        shared=writing.shared,
+        targets=base.targets,
+        setup=StorageSetup(targets=base.targets, register=base.register, ledger=base.ledger, fence=writing.fence),
+        sql=reading.queries,
+    )

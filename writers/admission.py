@@ -30,10 +30,7 @@ class AdmissionGate:
     def enter(self) -> None:
         """Take a place; raise ``overloaded`` or ``shutting_down`` at once if there is none."""
         with self._condition:
-            if self._closed:
-                raise error(
-                    "shutting_down", "the server is shutting down; send this again", retry_after_s=RETRY_AFTER_S
-                )
+            self.check()
             if self._running >= self._max_running:
                 raise error(
                     "overloaded",
@@ -42,6 +39,11 @@ class AdmissionGate:
                     retry_after_s=RETRY_AFTER_S,
                 )
             self._running += 1
+
+    def check(self) -> None:
+        """Raise ``shutting_down`` if nobody may enter any more."""
+        if self._closed:
+            raise error("shutting_down", "the server is shutting down; send this again", retry_after_s=RETRY_AFTER_S)
 
     def leave(self) -> None:
         with self._condition:

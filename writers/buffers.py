@@ -1,9 +1,10 @@
 """Memory: one budget for everything buffered, whoever sent it, and room that can always be made without a client.
 
-A stream reserves room for its next message before it reads it. When there is none and the writers are busy it waits for
-them; when they are not, the largest buffers are written to spill files, whoever owns them. A stream that is not read is
-slowed by gRPC's flow control. What a stream holds back (its last batch) and its next message never depend on others'
-progress, so every stream always moves on.
+A stream reserves room for its next message before it reads it. It waits when it is far ahead of writers that all have
+work: what lies longer is stored no sooner. When there is no room and the writers are busy it waits for them too; when
+they are not, the largest buffers are written to spill files, whoever owns them, or once these are full, to data files
+before their time. A stream that is not read is slowed by gRPC's flow control. What a stream holds back (its last batch)
+and its next message never depend on other streams' progress, so every stream always moves on.
 
 Bytes are counted per batch, not per partition: however few rows of a batch are left, they keep all of it in memory.
 """
@@ -12,46 +13,25 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import pyarrow as pa
 
 from timestore.windows import TimeWindow
+from writers.chunks import LAST_CHUNK_ROWS, ROW_GROUP, Chunk, Part, Partition
 from writers.routing import RoutedBatch
 from writers.spill import Segment
+from writers.writer_load import WriterLoad
 
-ROW_GROUP = 122_880  # DuckDB's; a partial one costs about 1.3 times as much per row
-FIRST_CHUNK_ROWS = 2 * ROW_GROUP  # small enough to keep every writer busy from the start
-LARGEST_CHUNK_ROWS = 8 * ROW_GROUP
+FIRST_CHUNK_ROWS = 2 * ROW_GROUP  # enough for a file as long as a writer has nothing to do,
+FIRST_CHUNK_BYTES = 8 << 20  # if they are so many bytes: a file costs as much as 30 000 rows of three columns
+LARGEST_CHUNK_ROWS = 16 * ROW_GROUP
+AHEAD_BYTES = 192 << 20  # a stream is not read further ahead of writers that all have work: it would be no sooner done
+AHEAD_SHARE = 2  # and no further than with this part of the budget
+EAGER_SHARE = 2  # when so much of the budget is used, rows leave as soon as they are enough for a file
 BUSY_SHARE = 4  # while the writers hold this part of the budget, waiting for them is quicker than spilling
 SPILL_SHARE = 8  # a spill frees at least this part of the budget, so that spills are few and large
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A run of rows in a routed batch."""
-
-    segment: Segment
-    start: int
-    rows: int
-
-    @property
-    def bytes(self) -> int:
-        """Return what these rows take, on average."""
-        return self.segment.bytes * self.rows // max(self.segment.total_rows, 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """Rows of one partition that become one data file."""
-
-    sequence: int  # in the order of its put
-    window: TimeWindow
-    parts: tuple[Part, ...]
-    rows: int
 
 
 class PutOwner(Protocol):
@@ -66,63 +46,21 @@ class PutOwner(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Partition:
-    """The gathered rows of one partition, in order."""
-
-    window: TimeWindow
-    parts: deque[Part] = field(default_factory=deque)
-    rows: int = 0
-    bytes: int = 0
-    chunks: int = 0  # taken so far
-
-    def add(self, part: Part) -> None:
-        self.parts.append(part)
-        self.rows += part.rows
-        self.bytes += part.bytes
-
-    def is_due(self, chunk_bytes: int) -> bool:
-        """Say whether enough was gathered for a file."""
-        return self.rows >= self._target_rows() or (self.rows > 0 and self.bytes >= chunk_bytes)
-
-    def take_due(self) -> list[Part]:
-        """Take whole row groups from the front, or everything if there are fewer rows."""
-        rows = min(self.rows, self._target_rows()) // ROW_GROUP * ROW_GROUP
-        return self.take(rows or self.rows)
-
-    def take(self, rows: int) -> list[Part]:
-        """Take so many rows from the front."""
-        taken: list[Part] = []
-        while rows:
-            part = self.parts.popleft()
-            if part.rows > rows:
-                self.parts.appendleft(Part(part.segment, part.start + rows, part.rows - rows))
-                part = Part(part.segment, part.start, rows)
-            taken.append(part)
-            rows -= part.rows
-            self.rows -= part.rows
-            self.bytes -= part.bytes
-        self.bytes = self.bytes if self.parts else 0
-        self.chunks += 1
-        return taken
-
-    def _target_rows(self) -> int:
-        """Ask for more rows the more files there are."""
-        return min(FIRST_CHUNK_ROWS << (self.chunks // 4), LARGEST_CHUNK_ROWS)
-
-
 class PutBuffer:
     """The buffered rows of one put, by partition. All state is guarded by the lock of its ``Budget``."""
 
-    def __init__(self, *, budget: Budget, chunk_bytes: int, owner: PutOwner) -> None:
+    def __init__(self, *, budget: Budget, chunk_bytes: int, is_ordered: bool, owner: PutOwner) -> None:
         self._budget = budget
         self._chunk_bytes = chunk_bytes
+        self._is_ordered = is_ordered
         self.owner = owner
-        self._partitions: dict[TimeWindow, _Partition] = {}
+        self._partitions: dict[TimeWindow, Partition] = {}
         self.resident: dict[int, Segment] = {}  # segments in memory, oldest first, by id
         self.reserved_bytes = 0  # for the next message, and for what the stream holds back
         self.resident_bytes = 0
+        self.gathered_bytes = 0  # of rows that have not left yet
         self.leaving = 0  # chunks with the writers, and spills under way
+        self._all_through = threading.Condition(budget.lock)  # of its own: what one put waits for wakes no other
         self._chunks_taken = 0
 
     def add(self, routed: RoutedBatch, size: int) -> None:
@@ -130,36 +68,59 @@ class PutBuffer:
         rows = routed.batch.num_rows
         segment = Segment(batch=routed.batch, bytes=size, total_rows=rows, rows_left=rows)
         due: list[Chunk] = []
-        with self._budget.condition:
+        with self._budget.lock:
             self.reserved_bytes -= size
             self.resident_bytes += size
             self.resident[id(segment)] = segment
             for piece in routed.pieces:
-                partition = self._partitions.setdefault(piece.window, _Partition(piece.window))
-                partition.add(Part(segment, piece.start, piece.rows))
-                while partition.is_due(self._chunk_bytes):
-                    due.append(self._chunk(partition, partition.take_due()))
+                partition = self._partitions.setdefault(piece.window, Partition(piece.window))
+                part = Part(segment, piece.start, piece.rows)
+                partition.add(part)
+                self.gathered_bytes += part.bytes
+                due += self._take_due(partition)
+            if self._is_ordered:
+                due += self._take_past(routed.pieces[-1].window)
         if due:
             self.owner.dispatch(due)
 
+    @property
+    def may_leave(self) -> bool:
+        """Say whether more rows are of use to the writers; the caller holds the lock.
+
+        They are when a writer is idle. And however busy others keep them, each put may have something in their queue.
+        """
+        return self._budget.load.has_idle_writers or not self.leaving
+
+    def take_due(self) -> list[Chunk]:
+        """Take what is to be written now; the caller holds the lock."""
+        return [chunk for partition in self._partitions.values() for chunk in self._take_due(partition)]
+
     def take_rest(self) -> list[Chunk]:
-        """Take what is left, oldest window first."""
-        with self._budget.condition:
+        """Take what is left, oldest window first, cut so that all writers end at about the same time."""
+        with self._budget.lock:
             partitions = [partition for _, partition in sorted(self._partitions.items()) if partition.rows]
-            return [self._chunk(partition, partition.take(partition.rows)) for partition in partitions]
+            shares = self._budget.fair_shares(sum(partition.rows for partition in partitions), self.gathered_bytes)
+            return [chunk for partition in partitions for chunk in self._in_shares(partition, shares)]
 
     def discard(self) -> None:
         """Drop the rows of a put that has failed, but for what the writers have."""
-        with self._budget.condition:
+        with self._budget.lock:
             self._partitions.clear()
+            self.gathered_bytes = 0
             for segment in [each for each in self.resident.values() if not each.parts_out and not each.spilling]:
                 self.forget(segment)
-            self._budget.condition.notify_all()
+            self._budget.more_room.notify_all()
 
     def wait_until_written(self) -> None:
         """Wait until everything that left, by whomever, has been released."""
-        with self._budget.condition:
-            self._budget.condition.wait_for(lambda: not self.leaving)
+        with self._all_through:
+            self._all_through.wait_for(lambda: not self.leaving)
+
+    def note_left(self) -> None:
+        """Note that a chunk or a spill is through; the caller holds the lock."""
+        self.leaving -= 1
+        if not self.leaving:
+            self._all_through.notify_all()
 
     def forget(self, segment: Segment) -> None:
         """Stop counting a segment that is no longer in memory; the caller holds the lock."""
@@ -167,34 +128,87 @@ class PutBuffer:
             self.resident_bytes -= segment.bytes
             self._budget.used_bytes -= segment.bytes
 
-    def _chunk(self, partition: _Partition, parts: list[Part]) -> Chunk:
+    def _take_due(self, partition: Partition) -> Iterator[Chunk]:
+        while wanted := self._due_rows(partition):
+            yield self._chunk(partition, partition.take_due(wanted))
+
+    def _due_rows(self, partition: Partition) -> int:
+        """Return how many rows of a partition are to be written now; 0 if it gathers on.
+
+        Fewer and larger files take less time. So rows gather as long as the writers have enough to do without them.
+        """
+        if partition.rows >= LARGEST_CHUNK_ROWS or (partition.rows and partition.bytes >= self._chunk_bytes):
+            return LARGEST_CHUNK_ROWS
+        is_enough = partition.rows >= FIRST_CHUNK_ROWS
+        is_wanted = self.may_leave and partition.bytes >= FIRST_CHUNK_BYTES
+        if is_enough and (is_wanted or self._budget.is_short):
+            return max(FIRST_CHUNK_ROWS, partition.rows // self._budget.load.writers)
+        return 0
+
+    def _take_past(self, latest: TimeWindow) -> list[Chunk]:
+        """Take windows that an ordered stream has left, oldest first, if they are worth files and wanted now."""
+        past = [partition for window, partition in self._partitions.items() if window < latest]
+        rows, size = sum(partition.rows for partition in past), sum(partition.bytes for partition in past)
+        taken: list[Chunk] = []
+        if rows < ROW_GROUP and size < FIRST_CHUNK_BYTES and not self._budget.is_short:
+            return taken
+        for partition in past:
+            if not self._budget.load.has_idle_writers and not self._budget.is_short:
+                break
+            del self._partitions[partition.window]
+            if partition.rows:
+                taken.append(self._chunk(partition, partition.take(partition.rows)))
+        return taken
+
+    def _in_shares(self, partition: Partition, shares: list[int]) -> Iterator[Chunk]:
+        """Cut a partition where a share is full, but not for a little rest; used shares are used up."""
+        while partition.rows:
+            is_last = len(shares) == 1 or partition.rows < shares[0] + LAST_CHUNK_ROWS
+            rows = partition.rows if is_last else shares[0]
+            yield self._chunk(partition, partition.take(rows))
+            shares[0] -= rows
+            if len(shares) > 1 and shares[0] < LAST_CHUNK_ROWS:
+                del shares[0]
+
+    def _chunk(self, partition: Partition, parts: list[Part]) -> Chunk:
         self._chunks_taken += 1
         self.leaving += 1
         for part in parts:
             part.segment.parts_out += 1
-            self._budget.with_writers_bytes += part.bytes
-        return Chunk(
-            sequence=self._chunks_taken,
-            window=partition.window,
-            parts=tuple(parts),
-            rows=sum(part.rows for part in parts),
-        )
+        chunk = Chunk(sequence=self._chunks_taken, window=partition.window, parts=tuple(parts))
+        self.gathered_bytes -= chunk.bytes
+        self._budget.load.begin(chunk)
+        return chunk
 
 
 class Budget:
     """Bytes that all puts of a server share. Thread safe."""
 
-    def __init__(self, *, limit_bytes: int) -> None:
+    def __init__(self, *, limit_bytes: int, writers: int, may_spill: Callable[[], bool] = lambda: True) -> None:
         self.limit_bytes = limit_bytes
-        self.condition = threading.Condition()
+        self.load = WriterLoad(writers=writers)
+        self._may_spill = may_spill
+        self.lock = threading.RLock()
+        self.more_room = threading.Condition(self.lock)
         self.used_bytes = 0
-        self.with_writers_bytes = 0  # in chunks that are queued or being written
         self._buffers: list[PutBuffer] = []
 
-    def open_buffer(self, *, chunk_bytes: int, owner: PutOwner) -> PutBuffer:
-        """Register the buffer of a new put."""
-        buffer = PutBuffer(budget=self, chunk_bytes=chunk_bytes, owner=owner)
-        with self.condition:
+    @property
+    def is_short(self) -> bool:
+        """Say whether much of the budget is used; the caller holds the lock."""
+        return self.used_bytes * EAGER_SHARE >= self.limit_bytes
+
+    def fair_shares(self, rows: int, size: int) -> list[int]:
+        """Return how large parts the last rows of a put are cut into, in this order; the caller holds the lock."""
+        if len(self._buffers) <= 1:
+            return self.load.shares(rows, size)
+        writers = max(1, self.load.writers // len(self._buffers))  # other puts use them too
+        return [max(LAST_CHUNK_ROWS, -(-rows // writers))] * writers
+
+    def open_buffer(self, *, chunk_bytes: int, is_ordered: bool, owner: PutOwner) -> PutBuffer:
+        """Register the buffer of a new put; ``is_ordered`` if its rows come in order of time."""
+        buffer = PutBuffer(budget=self, chunk_bytes=chunk_bytes, is_ordered=is_ordered, owner=owner)
+        with self.lock:
             self._buffers.append(buffer)
         return buffer
 
@@ -203,48 +217,64 @@ class Budget:
 
         Returns at once when the stream has nothing buffered: what it may always hold needs nobody's leave.
         """
+        self._wait_for_writers(buffer)
         while True:
-            with self.condition:
+            with self.lock:
                 if self.used_bytes + size <= self.limit_bytes or not buffer.resident_bytes:
                     self.used_bytes += size
                     buffer.reserved_bytes += size
                     return
-                busy = self.with_writers_bytes > 0 and self.with_writers_bytes * BUSY_SHARE >= self.limit_bytes
-                leaving = [] if busy else self._choose_spills(size)
-                if not leaving:
-                    self.condition.wait(timeout=1.0)
-            for owner, segment in leaving:
-                self._spill(owner, segment)
+                busy = self.load.bytes > 0 and self.load.bytes * BUSY_SHARE >= self.limit_bytes
+                may_spill = self._may_spill()
+                spills = self._choose_spills(size) if may_spill and not busy else []
+                owner, early = (None, []) if may_spill or busy else self._take_early()
+                if not spills and not early:
+                    self.more_room.wait(timeout=1.0)
+            for spilling, segment in spills:
+                self._spill(spilling, segment)
+            if owner is not None:
+                owner.dispatch(early)
+
+    def _wait_for_writers(self, buffer: PutBuffer) -> None:
+        """Wait while a stream is far ahead of writers that all have work, some of it its own; then give them more."""
+        with self.lock:
+            ahead = min(AHEAD_BYTES, self.limit_bytes // (AHEAD_SHARE * max(1, len(self._buffers))))
+            if buffer.gathered_bytes < ahead:
+                return
+            self.more_room.wait_for(lambda: buffer.gathered_bytes < ahead or buffer.may_leave)
+            due = buffer.take_due()
+        if due:
+            buffer.owner.dispatch(due)
 
     def adjust(self, buffer: PutBuffer, change: int) -> None:
         """Correct a reservation once the true size is known."""
-        with self.condition:
+        with self.lock:
             self.used_bytes += change
             buffer.reserved_bytes += change
-            self.condition.notify_all()
+            self.more_room.notify_all()
 
     def release(self, buffer: PutBuffer, chunk: Chunk) -> None:
         """Give back a chunk that was written or given up."""
         for part in chunk.parts:
             part.segment.let_pages_go()
-        with self.condition:
+        with self.lock:
+            self.load.end(chunk)
             for part in chunk.parts:
-                self.with_writers_bytes -= part.bytes
                 part.segment.parts_out -= 1
                 part.segment.rows_left -= part.rows
                 if not part.segment.rows_left:
                     buffer.forget(part.segment)
-            buffer.leaving -= 1
-            self.condition.notify_all()
+            buffer.note_left()
+            self.more_room.notify_all()
 
     def close_buffer(self, buffer: PutBuffer) -> None:
         """Give back what a put still holds; whatever left must have been released."""
-        with self.condition:
+        with self.lock:
             self.used_bytes -= buffer.reserved_bytes + buffer.resident_bytes
             buffer.reserved_bytes = buffer.resident_bytes = 0
             buffer.resident.clear()
             self._buffers.remove(buffer)
-            self.condition.notify_all()
+            self.more_room.notify_all()
 
     def _choose_spills(self, size: int) -> list[tuple[PutBuffer, Segment]]:
         """Choose batches of the largest buffers, oldest first, until enough will be free; the caller holds the lock."""
@@ -261,14 +291,21 @@ class Budget:
                     chosen.append((buffer, segment))
         return chosen
 
+    def _take_early(self) -> tuple[PutOwner | None, list[Chunk]]:
+        """Take all rows of the largest buffer that has any to take; the caller holds the lock."""
+        for buffer in sorted(self._buffers, key=lambda candidate: -candidate.resident_bytes):
+            if chunks := buffer.take_rest():
+                return buffer.owner, chunks
+        return None, []
+
     def _spill(self, buffer: PutBuffer, segment: Segment) -> None:
         spilled = None
         try:
             spilled = buffer.owner.spill(segment.batch)
         finally:
-            with self.condition:
+            with self.lock:
                 if spilled is not None:
                     segment.batch, segment.mapping = spilled
                 buffer.forget(segment)  # without success too: the put has failed, and needs its rows no more
-                buffer.leaving -= 1
-                self.condition.notify_all()
+                buffer.note_left()
+                self.more_room.notify_all()

@@ -16,7 +16,6 @@ from uuid import UUID
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from readers.descriptors import check_descriptors
 from readers.duckdb_memory import needed_bytes
@@ -27,6 +26,7 @@ from readers.nan_bits import find_unusual_nans
 from readers.plain import plain_schema, take_batch
 from readers.plain.sizes import plain_bytes
 from readers.stamps import stamps, units_per_second
+from storage.checksums import checksum_of
 from timestore.datasets import Order
 from timestore.digest import PayloadDigest
 from timestore.digest.selection import numbers
@@ -34,11 +34,11 @@ from timestore.errors import TimestoreError, error
 from timestore.json_object import canonical_json
 from timestore.names import PartitionKey
 from timestore.windows import TimeWindow
+from writers.resident_memory import resident_bytes
 
 SMALL_FILE_ROWS = 4_000  # up to here small blocks make much smaller files and cost nothing
 SMALL_BLOCK_BYTES = 16_384
 BLOCK_BYTES = 262_144
-_HASH_STEP_BYTES = 1 << 20
 
 _SETTINGS = (
     "SET wal_autocheckpoint = '1KB'",  # a small file would otherwise be written twice, to the WAL first
@@ -102,7 +102,9 @@ class FinishedFile:
 class DuckDBWriter:
     """One DuckDB instance that writes files, one after the other. For one thread."""
 
-    def __init__(self, *, memory_limit_bytes: int, temporary_directory: Path, storage_version: str) -> None:
+    def __init__(
+        self, *, memory_limit_bytes: int, keep_bytes: int, temporary_directory: Path, storage_version: str
+    ) -> None:
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": 1,
             "temp_directory": str(temporary_directory),
@@ -110,8 +112,10 @@ class DuckDBWriter:
             "autoload_known_extensions": False,
         }
         self._memory_limit_bytes = memory_limit_bytes
+        self._keep_bytes = keep_bytes  # while the process has less, free memory is kept for the next file
         self._storage_version = storage_version
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._extra_bytes = 0  # what the instance may take now beyond its limit
 
     def write(self, request: FileRequest, batches: Sequence[pa.RecordBatch], path: Path) -> FinishedFile:
         """Write plain rows as one file at ``path`` and return what is in it.
@@ -165,8 +169,7 @@ class DuckDBWriter:
 
     def _write_tables(self, table: pa.Table, facts: pa.Table, path: Path, arrow_bytes: int) -> None:
         connection = self._open()
-        needed = needed_bytes(fields=table.schema, arrow_bytes=arrow_bytes)
-        connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + needed}B'")
+        self._allow(connection, needed_bytes(fields=table.schema, arrow_bytes=arrow_bytes))
         block = SMALL_BLOCK_BYTES if table.num_rows <= SMALL_FILE_ROWS else BLOCK_BYTES
         location = str(path).replace("'", "''")
         connection.execute(
@@ -179,12 +182,26 @@ class DuckDBWriter:
         connection.execute("DETACH file")
 
     def _create(self, connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table, select_list: str) -> None:
-        connection.register("incoming", _stored(rows) if name == "data" else rows)
+        # DuckDB finds this variable by its name. To register it, as a view, would cost as much as to store 1000 rows.
+        incoming = _stored(rows) if name == "data" else rows  # noqa: F841
         connection.execute(f"CREATE TABLE file.{name} AS SELECT {select_list} FROM incoming")
-        connection.unregister("incoming")
+
+    def _allow(self, connection: duckdb.DuckDBPyConnection, needed: int) -> None:
+        """Let the instance take what a file needs beyond its limit.
+
+        With each such setting DuckDB returns all free memory of the whole process to the kernel, and everybody has to
+        get it back from there, page by page: much dearer than a small file. So it is set in large steps, and again only
+        where memory is short.
+        """
+        step = self._memory_limit_bytes
+        extra = -(-needed // step) * step
+        if extra > self._extra_bytes or resident_bytes() > self._keep_bytes:
+            connection.execute(f"SET memory_limit = '{self._memory_limit_bytes + extra}B'")
+            self._extra_bytes = extra
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
+            self._extra_bytes = 0
             self._connection = duckdb.connect(":memory:", config=self._config)
             for setting in _SETTINGS:
                 self._connection.execute(setting)
@@ -282,14 +299,9 @@ def _fsync_and_hash(path: Path) -> tuple[int, str]:
     """Make the file's bytes durable; return its size and checksum."""
     if path.with_name(f"{path.name}.wal").exists():
         raise OSError(f"DuckDB left a WAL beside {path.name}")
-    hasher = xxhash.xxh3_128()
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        size = 0
-        while step := file.read(_HASH_STEP_BYTES):
-            hasher.update(step)
-            size += len(step)
-    return size, f"xxh3:{hasher.hexdigest()}"
+        return os.fstat(file.fileno()).st_size, checksum_of(file)
 
 
 def _translate(exc: Exception) -> TimestoreError:

@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-import mmap
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import Any
-from uuid import UUID
+from dataclasses import replace
 
 import pyarrow as pa
-import structlog
 
+from access.grants import Permission
+from access.principal import Principal
 from catalog.errors import OutcomeUnknownError, PlanStaleError
-from catalog.ledger import Ledger
-from catalog.records import CommitOutcome, CommitPlan, Intent, NewAppend, NewSlice, Outcome
+from catalog.records import CommitOutcome, CommitPlan, NewAppend, Outcome
 from readers.stamps import units_per_second
-from storage.paths import data_file_path
-from storage.store import Store
 from timestore.descriptor import PutDescriptor
-from timestore.errors import InternalError, TimestoreError, error
+from timestore.errors import InternalError, error
 from timestore.identifiers import uuid7
-from timestore.receipt import MAX_RECEIPT_FILES, Receipt, ReceiptFile
-from writers.buffers import Budget, Chunk
-from writers.data_file import AppendFacts, DuckDBWriter, FileRequest, FinishedFile
+from timestore.receipt import Receipt
+from writers.appends import new_append
+from writers.data_file import AppendFacts
 from writers.held_back import HeldBack, held_bytes
-from writers.planning import Planner, PutPlan, check_room
-from writers.pool import WriterPool
+from writers.planning import PutPlan, check_room
 from writers.put import Cancelled, PutStream, cancelled, first_receipt, replay
+from writers.put_files import PutFiles
+from writers.put_outcomes import Stage
 from writers.routing import Router
-from writers.spill import SpillFile
+from writers.row_types import schema_moved
 from writers.storability import StorableRows
 from writers.validation import BatchValidator
+from writers.workshop import Workshop
 
 COMMIT_DEADLINE_S = 30.0
-SMALL_BATCH_ROWS = 8_192
 MAX_PLANS = 20  # a plan goes stale only when another put changed the dataset, which ends soon
-
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutLimits:
-    """What one put may ask of the server."""
-
-    max_batch_bytes: int
-    max_windows_per_put: int
-    chunk_bytes: int  # a data file is written when so much has been gathered for it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """What all puts of a server share."""
-
-    ledger: Ledger
-    planner: Planner
-    store: Store
-    budget: Budget
-    pool: WriterPool
-    staging: Path
-    limits: PutLimits
 
 
 class NewPut(PutStream):
@@ -76,7 +43,7 @@ class NewPut(PutStream):
         idempotency_key: str,
         schema: pa.Schema,
         plan: PutPlan,
-        principal: str | None,
+        principal: Principal,
         shared: Workshop,
     ) -> None:
         super().__init__(
@@ -84,8 +51,8 @@ class NewPut(PutStream):
         )
         assert plan.commit is not None  # only a known append has no plan
         self._spec = plan.spec
+        self.storage = plan.spec.storage
         self._commit_plan: CommitPlan = plan.commit
-        self._visible_bytes = plan.visible_bytes
         self._principal = principal
         self._shared = shared
         self._validator = BatchValidator(schema=schema, spec=plan.spec, max_batch_bytes=shared.limits.max_batch_bytes)
@@ -95,33 +62,35 @@ class NewPut(PutStream):
             units_per_second=units_per_second(schema.field(plan.spec.timestamp_column).type),
             max_windows=shared.limits.max_windows_per_put,
         )
-        self._buffer = shared.budget.open_buffer(chunk_bytes=shared.limits.chunk_bytes, owner=self)
-        self._facts = AppendFacts(append_id=uuid7(), idempotency_key=idempotency_key)
-        self._spill_file = SpillFile(path=shared.staging / f"{self._facts.append_id}.arrow")
+        self._files = PutFiles(
+            spec=plan.spec,
+            key=descriptor.key,
+            schema=schema,
+            facts=AppendFacts(append_id=uuid7(), idempotency_key=idempotency_key),
+            visible_bytes=plan.visible_bytes,
+            shared=shared,
+            times=self.times,
+        )
         self._held_back = HeldBack()
         self._largest_batch = 0
         self._reserved_next = 0
-        # Shared with the writer threads, guarded by the lock.
-        self._lock = threading.Lock()
-        self._failure: TimestoreError | None = None
-        self._slices: dict[int, NewSlice] = {}
-        self._written_bytes = 0
-        self._unpublished: dict[UUID, str] = {}  # intents recorded and not yet committed: holder to path
 
     def make_room(self) -> None:
-        self._raise_failure()
+        self._files.raise_failure()
         self._reserved_next = self._largest_batch
-        self._shared.budget.reserve(self._buffer, self._reserved_next)
+        with self.times.spent_in(Stage.ROOM):
+            self._shared.budget.reserve(self._files.buffer, self._reserved_next)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        self._raise_failure()
-        stamps = self._validator.check(batch)
-        sent_bytes = batch.nbytes
-        batch = self._storable.plain(batch)  # decoded once, for the digest too
+        self._files.raise_failure()
+        with self.times.spent_in(Stage.VALIDATE):
+            stamps = self._validator.check(batch)
+            sent_bytes = batch.nbytes  # not sooner: it follows offsets
+            batch = self._storable.plain(batch)  # decoded once, for the digest too
         self._count(batch, sent_bytes=sent_bytes)
         self._check_row_limit()
         size = held_bytes(batch) if batch.num_rows else 0
-        self._shared.budget.adjust(self._buffer, size - self._reserved_next)
+        self._shared.budget.adjust(self._files.buffer, size - self._reserved_next)
         self._reserved_next = 0
         if batch.num_rows:
             self._largest_batch = max(self._largest_batch, size)
@@ -129,15 +98,13 @@ class NewPut(PutStream):
                 self._route_held_back()
             self._held_back.add(batch, stamps, size)
 
-    def finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
+    def _finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
         self._check_end(marker_rows, is_cancelled)
         fingerprint = self._checked_fingerprint()
         received = time.monotonic()
-        self._facts = replace(self._facts, fingerprint=fingerprint, total_rows=self.rows)
+        self._files.facts = replace(self._files.facts, fingerprint=fingerprint, total_rows=self.rows)
         self._route_held_back()
-        self.dispatch(self._buffer.take_rest())
-        self._buffer.wait_until_written()
-        self._raise_failure()
+        self._files.finish(is_cancelled)
         timings = {
             "receive": _milliseconds(received - self._started),
             "land": _milliseconds(time.monotonic() - received),
@@ -145,22 +112,28 @@ class NewPut(PutStream):
         # The last look before the commit: a client that died looks like a clean end of its stream.
         if is_cancelled():
             raise cancelled()
+        self._judge_again()
         append = self._new_append(fingerprint, timings)
-        outcome = self._publish(append)
+        with self.times.spent_in(Stage.COMMIT):
+            outcome = self._publish(append)
         if outcome.outcome is Outcome.COMMITTED:
-            self._unpublished.clear()
+            self._files.let_go()
             return first_receipt(outcome.known)
         if outcome.visible_bytes is not None:
             check_room(self._spec, visible=outcome.visible_bytes, new=sum(new.bytes for new in append.slices))
         return replay(outcome.known, fingerprint, self.idempotency_key)
 
     def close(self) -> None:
-        self._fail(cancelled())  # whatever is still queued is not worth writing
-        self._buffer.wait_until_written()
-        self._shared.budget.close_buffer(self._buffer)
+        self._files.stop()
         self._held_back = HeldBack()
-        self._spill_file.close()
-        self._remove_unpublished()
+        self._files.remove()
+
+    def _judge_again(self) -> None:
+        """Look whether the put may still be made: a token may have been revoked since. Mostly the answer is cached."""
+        permissions = (Permission.APPEND, Permission.CREATE) if self._commit_plan.create else (Permission.APPEND,)
+        principal = self._principal.now()
+        for permission in permissions:
+            principal.require(self._spec.name, permission)
 
     def _check_row_limit(self) -> None:
         limit = self._spec.limits.max_rows_per_put
@@ -179,8 +152,10 @@ class NewPut(PutStream):
         if self._held_back.rows:
             batch, stamps, counted = self._held_back.take()
             size = held_bytes(batch)  # less than was counted, if small batches were joined
-            self._shared.budget.adjust(self._buffer, size - counted)
-            self._buffer.add(self._router.split(batch, stamps), size)
+            self._shared.budget.adjust(self._files.buffer, size - counted)
+            with self.times.spent_in(Stage.SPLIT):
+                routed = self._router.split(batch, stamps)
+            self._files.buffer.add(routed, size)
 
     def _checked_fingerprint(self) -> str:
         fingerprint = self._fingerprint()
@@ -192,76 +167,6 @@ class NewPut(PutStream):
             )
         return fingerprint
 
-    def spill(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, mmap.mmap] | None:
-        """Move a batch to the spill file; a failure is kept for the put."""
-        try:
-            return self._spill_file.write(batch)
-        except (OSError, ValueError, pa.ArrowException) as exc:
-            log.warning("spill.failed", error=str(exc))  # names the file: the operator's business, not the client's
-            reason = getattr(exc, "strerror", None) or type(exc).__name__
-            self._fail(error("disk_full", f"the staging disk does not take more rows ({reason}); free space there"))
-            return None
-
-    def dispatch(self, chunks: Sequence[Chunk]) -> None:
-        """Give chunks to the writers, their intents recorded first; a failure is kept for the put."""
-        submitted = 0
-        try:
-            for job in self._prepare(chunks):
-                self._shared.pool.submit(job)
-                submitted += 1
-        except Exception as exc:  # noqa: BLE001  # whatever happened: the chunks must come back, the put must hear of it
-            self._fail(exc if isinstance(exc, TimestoreError) else _unforeseen(exc))
-            for chunk in chunks[submitted:]:
-                self._shared.budget.release(self._buffer, chunk)
-
-    def _prepare(self, chunks: Sequence[Chunk]) -> list[Callable[[DuckDBWriter], None]]:
-        """Record the intents of some chunks and return the jobs that write them."""
-        self._raise_failure()
-        planned = [(chunk, self._planned_file(chunk)) for chunk in chunks]
-        intents = [Intent(holder_id=request.file_id, path=path) for _, (request, path) in planned]
-        with self._lock:
-            self._unpublished.update({intent.holder_id: intent.path for intent in intents})
-        if intents:
-            self._shared.ledger.record_intents(intents)
-        return [partial(self._write, chunk, request, path) for chunk, (request, path) in planned]
-
-    def _planned_file(self, chunk: Chunk) -> tuple[FileRequest, str]:
-        file_id = uuid7()
-        key = self.descriptor.key
-        request = FileRequest(
-            file_id=file_id,
-            dataset=self._spec.name,
-            key=key,
-            window=chunk.window,
-            timestamp_column=self._spec.timestamp_column,
-            order=self._spec.order,
-            schema=self.schema,
-            append=self._facts,
-            written_at=datetime.now(UTC),
-        )
-        return request, data_file_path(dataset=self._spec.name, key=key, window=chunk.window, file_id=file_id)
-
-    def _write(self, chunk: Chunk, request: FileRequest, path: str, writer: DuckDBWriter) -> None:
-        """Write and promote one file, on a writer thread."""
-        try:
-            if self._failure is None:
-                finished = writer.write(request, _batches(chunk), self._staged(request.file_id))
-                self._shared.store.put(finished.path, path)
-                with self._lock:
-                    self._slices[chunk.sequence] = _new_slice(request, finished, path)
-                    self._written_bytes += finished.bytes
-                    written = self._written_bytes
-                check_room(self._spec, visible=self._visible_bytes, new=written)  # the commit checks again
-        except TimestoreError as exc:
-            self._fail(exc)
-        except Exception as exc:  # noqa: BLE001  # the top of a thread: whatever happened, the put must hear of it
-            self._fail(_unforeseen(exc))
-        finally:
-            self._shared.budget.release(self._buffer, chunk)
-
-    def _staged(self, file_id: UUID) -> Path:
-        return self._shared.staging / f"{file_id}.duckdb"
-
     def _publish(self, append: NewAppend) -> CommitOutcome:
         """Commit, planning again as often as other puts change the dataset."""
         deadline = time.monotonic() + COMMIT_DEADLINE_S
@@ -270,9 +175,11 @@ class NewPut(PutStream):
                 [outcome] = self._shared.ledger.commit(self._commit_plan, [append], deadline=deadline)
                 return outcome
             except PlanStaleError:
+                if self.descriptor.typed_by_dataset:
+                    raise schema_moved(self._spec.name) from None
                 self._commit_plan = self._shared.planner.plan_again(self._commit_plan, self.schema, self.descriptor)
             except OutcomeUnknownError as exc:
-                self._unpublished.clear()  # the commit may have happened: nothing may be deleted
+                self._files.let_go()  # the commit may have happened: nothing may be deleted
                 raise error(
                     "catalog_unavailable",
                     "the catalog did not say whether the append was committed; send it again with the same idempotency "
@@ -283,95 +190,21 @@ class NewPut(PutStream):
         raise error("fenced", f"the schema of {self._spec.name!r} keeps changing; send this again", retry_after_s=1.0)
 
     def _new_append(self, fingerprint: str, timings: dict[str, float]) -> NewAppend:
-        slices = tuple(self._slices[sequence] for sequence in sorted(self._slices))
+        slices = self._files.slices()
         if sum(new.rows for new in slices) != self.rows:
             raise InternalError("internal", f"{self.rows} rows came, but other files were written; send this again")
-        receipt: dict[str, Any] = {
-            "type": "receipt",
-            "v": 1,
-            "dataset": self._spec.name,
-            "key": self.descriptor.key.as_dict(),
-            "append_id": str(self._facts.append_id),
-            "idempotency_key": self.idempotency_key,
-            "fingerprint": fingerprint,
-            "rows": self.rows,
-            "bytes": self.bytes,
-            "landing": "file",
-            "files": [_receipt_file(new).as_json() for new in slices[:MAX_RECEIPT_FILES]],
-            "files_total": len(slices),
-            "timings_ms": timings,
-            "replayed": False,
-        }
-        return NewAppend(
-            append_id=self._facts.append_id,
+        return new_append(
+            dataset=self._spec.name,
+            key=self.descriptor.key,
+            append_id=self._files.facts.append_id,
             idempotency_key=self.idempotency_key,
             fingerprint=fingerprint,
             rows=self.rows,
-            bytes=self.bytes,
-            principal=self._principal,
-            receipt=receipt,
+            arrow_bytes=self.bytes,
+            principal=self._principal.name,
             slices=slices,
+            timings_ms=timings,
         )
-
-    def _remove_unpublished(self) -> None:
-        """Remove the files of a put that was not committed: give them up in the catalog, delete them, forget them.
-
-        In this order no file can be both deleted and committed. What cannot be removed now keeps its intent.
-        """
-        if not self._unpublished:
-            return
-        try:
-            condemned = self._shared.ledger.condemn_intents(list(self._unpublished))
-            for holder_id in condemned:
-                self._staged(holder_id).unlink(missing_ok=True)
-                self._shared.store.delete(self._unpublished[holder_id])
-            self._shared.ledger.forget_intents(condemned)
-        except (TimestoreError, OSError) as exc:
-            log.warning("put.files_left", files=len(self._unpublished), error=str(exc))
-
-    def _fail(self, failure: TimestoreError) -> None:
-        with self._lock:
-            self._failure = self._failure or failure
-        self._buffer.discard()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-
-def _unforeseen(exc: Exception) -> TimestoreError:
-    """Wrap a defect; what it says may name files of this machine, so only the log has it, by way of the cause."""
-    failure = InternalError("internal", f"a data file could not be written: {type(exc).__name__}")
-    failure.__cause__ = exc
-    return failure
-
-
-def _batches(chunk: Chunk) -> list[pa.RecordBatch]:
-    """Return a chunk's rows; many small pieces as one batch, because every batch costs a little everywhere."""
-    batches = [part.segment.batch.slice(part.start, part.rows) for part in chunk.parts]
-    if chunk.rows < SMALL_BATCH_ROWS * len(batches):
-        return [pa.concat_batches(batches)]
-    return batches
-
-
-def _new_slice(request: FileRequest, finished: FinishedFile, path: str) -> NewSlice:
-    return NewSlice(
-        holder_id=request.file_id,
-        path=path,
-        bytes=finished.bytes,
-        checksum=finished.checksum,
-        key=request.key,
-        window=request.window,
-        rows=finished.rows,
-        min_ts_ns=finished.min_ts_ns,
-        max_ts_ns=finished.max_ts_ns,
-        digest=finished.digest,
-    )
-
-
-def _receipt_file(new: NewSlice) -> ReceiptFile:
-    start, end = new.window.as_texts()
-    return ReceiptFile(id=str(new.holder_id), window=(start, end), rows=new.rows, bytes=new.bytes)
 
 
 def _milliseconds(seconds: float) -> float:

@@ -13,6 +13,7 @@ from timestore.datasets import DEFAULT_WINDOW, Bounds, CreateOptions, Dataset, D
 from timestore.descriptor import PutDescriptor, Target
 from timestore.errors import TimestoreError, error
 from timestore.names import PartitionKey
+from timestore.storage_target import DEFAULT_STORAGE
 from timestore.windows import WindowLength
 from writers.schemas import check_key_names, check_schema, merge_schemas, pick_timestamp_column
 
@@ -26,6 +27,10 @@ class PutPlan:
     schema_version: int
     known: KnownAppend | None
     visible_bytes: int = 0  # what the dataset's visible data files take
+
+    @property
+    def creates(self) -> bool:
+        return self.commit is not None and self.commit.create
 
 
 class Planner:
@@ -88,6 +93,7 @@ def new_spec(name: str, options: CreateOptions, schema: pa.Schema) -> DatasetSpe
         evolution=options.evolution or Evolution.ADDITIVE,
         bounds=options.bounds or Bounds(),
         limits=options.limits,
+        storage=options.storage or DEFAULT_STORAGE,
     )
 
 

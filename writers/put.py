@@ -17,6 +17,8 @@ from timestore.descriptor import EndRule, PutDescriptor
 from timestore.digest import PayloadDigest, fingerprint
 from timestore.errors import TimestoreError, error
 from timestore.receipt import Receipt
+from writers.principal_limits import Pace
+from writers.put_outcomes import Stage, StageTimes
 from writers.validation import check_arrow
 from writers.watchdog import Watch
 
@@ -30,7 +32,10 @@ class PutStream(ABC):
     """
 
     committed: Receipt | None = None  # the receipt that this idempotency key already has
+    receipt: Receipt | None = None  # of this put, once it has ended well
+    storage: str | None = None  # the target that a put writes to, if it writes
     watch: Watch
+    pace: Pace
 
     def __init__(
         self, *, descriptor: PutDescriptor, idempotency_key: str, schema: pa.Schema, schema_version: int
@@ -41,6 +46,7 @@ class PutStream(ABC):
         self.schema_version = schema_version
         self.rows = 0
         self.bytes = 0  # of Arrow data received, uncompressed
+        self.times = StageTimes()
         try:
             self._digest = PayloadDigest(schema)
         except TypeError as exc:
@@ -57,12 +63,17 @@ class PutStream(ABC):
     def add(self, batch: pa.RecordBatch) -> None:
         """Take the next batch."""
 
-    @abstractmethod
     def finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
         """Judge the end of the stream and return the receipt.
 
         ``marker_rows`` is what the end marker said, None without one.
         """
+        self.receipt = self._finish(marker_rows=marker_rows, is_cancelled=is_cancelled)
+        return self.receipt
+
+    @abstractmethod
+    def _finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
+        """Do what ``finish`` promises."""
 
     @abstractmethod
     def close(self) -> None:
@@ -70,7 +81,8 @@ class PutStream(ABC):
 
     def _count(self, batch: pa.RecordBatch, *, sent_bytes: int) -> None:
         """Take rows into account, in any form: their digest is the same."""
-        self._digest.update(batch)
+        with self.times.spent_in(Stage.DIGEST):
+            self._digest.update(batch)
         self.rows += batch.num_rows
         self.bytes += sent_bytes
 
@@ -125,10 +137,11 @@ class RepeatedPut(PutStream):
         """Nothing is kept, so there is always room."""
 
     def add(self, batch: pa.RecordBatch) -> None:
-        check_arrow(batch, rows_before=self.rows, max_batch_bytes=self._max_batch_bytes)
+        with self.times.spent_in(Stage.VALIDATE):
+            check_arrow(batch, rows_before=self.rows, max_batch_bytes=self._max_batch_bytes)
         self._count(batch, sent_bytes=batch.nbytes)
 
-    def finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
+    def _finish(self, *, marker_rows: int | None, is_cancelled: Cancelled) -> Receipt:
         if self.descriptor.fingerprint is not None and not self.rows:
             return replay(self._known, self.descriptor.fingerprint, self.idempotency_key)  # the client skipped sending
         self._check_end(marker_rows, is_cancelled)

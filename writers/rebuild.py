@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
@@ -16,15 +17,15 @@ from uuid import uuid4
 from catalog.errors import PlanStaleError
 from catalog.ledger import Ledger
 from catalog.records import CommitPlan, NewAppend, NewSlice, Outcome
-from readers.content import local_file, read_checksum, read_content
+from readers.content import read_content
 from readers.file_reader import FileReader
 from readers.provenance import Provenance
-from storage.store import Store
+from storage.local_files import FileToRead, LocalFiles
 from timestore.datasets import Dataset, DatasetSpec, Evolution, Order
 from timestore.errors import TimestoreError
 from timestore.names import PartitionKey
-from timestore.receipt import MAX_RECEIPT_FILES, ReceiptFile
 from timestore.windows import DAY_S, TimeWindow, WindowLength
+from writers.appends import new_append
 from writers.planning import plan_append
 from writers.schemas import check_schema
 from writers.survey import FoundAppend, FoundFile, LeftAlone, Reason, Survey, key_of, window_of
@@ -80,17 +81,17 @@ class Rebuild:
         self,
         *,
         ledger: Ledger,
-        store: Store,
+        files: LocalFiles,
         reader: FileReader,
         on_published: Callable[[], object] = lambda: None,
     ) -> None:
         self._ledger = ledger
-        self._store = store
+        self._files = files
         self._reader = reader
         self._on_published = on_published  # called for each append, also one that is left alone
 
     def publish(self, survey: Survey) -> Rebuilt:
-        """Publish what was found whole; raises ``catalog_unavailable``."""
+        """Publish what was found whole; raises ``catalog_unavailable``, and what fetching a remote file raises."""
         by_dataset: dict[str, list[FoundAppend]] = defaultdict(list)
         for append in survey.appends:
             by_dataset[append.dataset].append(append)
@@ -104,12 +105,15 @@ class Rebuild:
 
     def _publish_dataset(self, name: str, appends: Sequence[FoundAppend]) -> tuple[list[Published], list[LeftAlone]]:
         is_new = self._ledger.find_dataset(name) is None
-        window = derive_window([[file.window for file in append.files] for append in appends])
+        storage = appends[-1].storage  # of a dataset that is new: the newest append decides
+        window = derive_window(
+            [[file.window for file in append.files] for append in appends if append.storage == storage]
+        )
         done: list[FoundAppend] = []
         left = []
         for append in appends:
             try:
-                self._publish_append(append, window)
+                self._publish_append(append, storage, window)
                 done.append(append)
             except _UnfitError as unfit:
                 left.append(append.left(unfit.reason, unfit.why))
@@ -128,7 +132,7 @@ class Rebuild:
         )
         return [published], left
 
-    def _publish_append(self, append: FoundAppend, window: WindowLength | None) -> None:
+    def _publish_append(self, append: FoundAppend, storage: str, window: WindowLength | None) -> None:
         """Publish one append, or raise ``_UnfitError``."""
         dataset, known = self._ledger.find_for_put(append.dataset, append.idempotency_key)
         if known is not None:
@@ -136,31 +140,38 @@ class Rebuild:
             raise _UnfitError(
                 Reason.KEY_TAKEN, "it was abandoned" if known.abandoned else f"the catalog has {same} of this key"
             )
+        _check_storage(append, dataset.spec.storage if dataset is not None else storage)
         try:
-            says = [self._reader.provenance(local_file(self._store, file.path)) for file in append.files]
-            plan = _plan(dataset, says, window)
+            says = [self._ask(file) for file in append.files]
+            plan = _plan(dataset, says, window, append.storage)
             slices = [self._read(file, each) for file, each in zip(append.files, says, strict=True)]
             outcome = self._ledger.adopt(plan, _new_append(append, says, slices))
         except PlanStaleError as exc:
             raise _UnfitError(Reason.UNFIT, "another dataset has this name, or differs from it only in case") from exc
         except TimestoreError as failure:
-            if failure.kind not in _ABOUT_THE_FILES:
+            if failure.kind not in _ABOUT_THE_ROWS:
                 raise
-            raise _UnfitError(_ABOUT_THE_FILES[failure.kind], failure.message) from failure
+            raise _UnfitError(Reason.UNFIT, failure.message) from failure
         if outcome.outcome is not Outcome.COMMITTED:
             raise _UnfitError(Reason.FULL, f"the dataset has {outcome.visible_bytes} bytes, and may not have more")
 
+    def _ask(self, file: FoundFile) -> Provenance:
+        with self._files.use([_to_read(file)]) as [local], _unfit_if_unreadable():
+            return self._reader.provenance(local.path)
+
     def _read(self, file: FoundFile, says: Provenance) -> NewSlice:
         """Read a file whole; raises ``_UnfitError`` if it has not the rows that it says."""
-        stored = self._store.stat(file.path)
-        content = read_content(self._reader, local_file(self._store, file.path), says.timestamp_column)
-        if stored is None or content.min_ts_ns is None or content.max_ts_ns is None or content.digest != says.digest:
+        with self._files.use([_to_read(file)]) as [local], _unfit_if_unreadable():
+            content = read_content(self._reader, local.path, says.timestamp_column)
+            checksum = local.checksum()
+        if content.min_ts_ns is None or content.max_ts_ns is None or content.digest != says.digest:
             raise _UnfitError(Reason.UNREADABLE, f"{file.path} has not the rows that it was written with")
         return NewSlice(
             holder_id=file.file_id,
+            storage=file.storage,
             path=file.path,
-            bytes=stored.bytes,
-            checksum=read_checksum(self._store, file.path),
+            bytes=file.bytes,
+            checksum=checksum,
             key=key_of(says),
             window=file.window,
             rows=content.rows,
@@ -170,13 +181,20 @@ class Rebuild:
         )
 
 
-_ABOUT_THE_FILES = {
-    "schema_mismatch": Reason.UNFIT,
-    "type_unsupported": Reason.UNFIT,
-    "name_invalid": Reason.UNFIT,
-    "storage_unavailable": Reason.UNREADABLE,
-    "unsupported": Reason.UNREADABLE,
-}
+def _to_read(file: FoundFile) -> FileToRead:
+    return FileToRead(storage=file.storage, path=file.path, bytes=file.bytes)
+
+
+@contextmanager
+def _unfit_if_unreadable() -> Iterator[None]:
+    """Leave an append alone of which a file cannot be read; a storage that fails, before that, ends the rebuild."""
+    try:
+        yield
+    except TimestoreError as failure:
+        raise _UnfitError(Reason.UNREADABLE, failure.message) from failure
+
+
+_ABOUT_THE_ROWS = ("schema_mismatch", "type_unsupported", "name_invalid")
 
 
 def derive_window(appends: Sequence[Sequence[TimeWindow]]) -> WindowLength | None:
@@ -207,7 +225,13 @@ def _explains(length: WindowLength, windows: Sequence[TimeWindow]) -> bool:
     return all(length.containing(window.start_s) == window for window in windows)
 
 
-def _plan(dataset: Dataset | None, says: Sequence[Provenance], window: WindowLength | None) -> CommitPlan:
+def _check_storage(append: FoundAppend, storage: str) -> None:
+    """Refuse files that lie in another storage target than their dataset's."""
+    if append.storage != storage:
+        raise _UnfitError(Reason.UNFIT, f"it lies in the storage {append.storage!r}, its dataset in {storage!r}")
+
+
+def _plan(dataset: Dataset | None, says: Sequence[Provenance], window: WindowLength | None, storage: str) -> CommitPlan:
     """Plan a commit of files of one append; raises ``_UnfitError``, ``schema_mismatch`` or ``type_unsupported``."""
     first, key = says[0], key_of(says[0])
     if any(
@@ -221,7 +245,7 @@ def _plan(dataset: Dataset | None, says: Sequence[Provenance], window: WindowLen
             Reason.UNFIT, f"its windows are not those of the dataset ({length or 'of no length there is'})"
         )
     if dataset is None:
-        return _creation(first, key, length)
+        return _creation(first, key, length, storage)
     if dataset.spec.name != first.dataset or dataset.spec.timestamp_column != first.timestamp_column:
         raise _UnfitError(
             Reason.UNFIT,
@@ -231,7 +255,7 @@ def _plan(dataset: Dataset | None, says: Sequence[Provenance], window: WindowLen
     return plan_append(dataset, first.schema, key)
 
 
-def _creation(says: Provenance, key: PartitionKey, window: WindowLength) -> CommitPlan:
+def _creation(says: Provenance, key: PartitionKey, window: WindowLength, storage: str) -> CommitPlan:
     """Plan the creation of a dataset from what its first append tells; what that does not tell allows everything."""
     check_schema(says.schema, key)
     spec = DatasetSpec(
@@ -241,44 +265,21 @@ def _creation(says: Provenance, key: PartitionKey, window: WindowLength) -> Comm
         window=window,
         order=Order.ANY,
         evolution=Evolution.ADDITIVE,
+        storage=storage,
     )
     return CommitPlan(spec=spec, create=True, schema_version=0, new_schema=says.schema, key_names=key.names)
 
 
 def _new_append(append: FoundAppend, says: Sequence[Provenance], slices: Sequence[NewSlice]) -> NewAppend:
-    arrow_bytes = sum(each.arrow_bytes for each in says)  # what was received, nobody knows any more
-    files = [
-        ReceiptFile(id=str(new.holder_id), window=_texts(new.window), rows=new.rows, bytes=new.bytes).as_json()
-        for new in slices[:MAX_RECEIPT_FILES]
-    ]
-    receipt: dict[str, object] = {
-        "type": "receipt",
-        "v": 1,
-        "dataset": append.dataset,
-        "key": slices[0].key.as_dict(),
-        "append_id": str(append.append_id),
-        "idempotency_key": append.idempotency_key,
-        "fingerprint": append.fingerprint,
-        "rows": append.rows,
-        "bytes": arrow_bytes,
-        "landing": "file",
-        "files": files,
-        "files_total": len(slices),
-        "timings_ms": {},
-        "replayed": False,
-    }
-    return NewAppend(
+    return new_append(
+        dataset=append.dataset,
+        key=slices[0].key,
         append_id=append.append_id,
         idempotency_key=append.idempotency_key,
         fingerprint=append.fingerprint,
         rows=append.rows,
-        bytes=arrow_bytes,
+        arrow_bytes=sum(each.arrow_bytes for each in says),  # what was received, nobody knows any more
         principal=None,
-        receipt=receipt,
-        slices=tuple(slices),
+        slices=slices,
+        timings_ms={},
     )
-
-
-def _texts(window: TimeWindow) -> tuple[str, str]:
-    start, end = window.as_texts()
-    return start, end

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from writers.staging_room import StagingRoom
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Segment:
@@ -37,8 +39,10 @@ class Segment:
 class SpillFile:
     """The spill file of one put. Thread safe; the file exists from the first spill until ``close``."""
 
-    def __init__(self, *, path: Path) -> None:
+    def __init__(self, *, path: Path, room: StagingRoom) -> None:
         self._path = path
+        self._room = room
+        self._bytes = 0
         self._lock = threading.Lock()
         self._closed = False
 
@@ -55,6 +59,7 @@ class SpillFile:
                 file.write(message)
                 file.flush()
                 mapping = mmap.mmap(file.fileno(), message.size, offset=offset, access=mmap.ACCESS_READ)
+            self._count(offset + message.size)
         return pa.ipc.read_record_batch(pa.py_buffer(mapping), batch.schema), mapping
 
     def close(self) -> None:
@@ -62,3 +67,8 @@ class SpillFile:
         with self._lock:
             self._closed = True
             self._path.unlink(missing_ok=True)
+            self._count(0)
+
+    def _count(self, size: int) -> None:
+        self._room.spilled(size - self._bytes)
+        self._bytes = size

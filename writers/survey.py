@@ -11,11 +11,12 @@ from itertools import islice
 from uuid import UUID
 
 from catalog.inventory import Inventory, Owner
-from readers.content import local_file
 from readers.file_reader import FileReader
 from readers.provenance import Provenance, RecordedAppend
+from storage.local_files import FileToRead, LocalFiles
 from storage.paths import data_file_path
 from storage.store import Store, StoredObject
+from storage.targets import Targets
 from timestore.errors import TimestoreError
 from timestore.json_object import JsonObject
 from timestore.names import PartitionKey
@@ -44,6 +45,7 @@ class LeftAlone:
 
     reason: Reason
     why: str
+    storage: str  # name of the storage target
     paths: tuple[str, ...]
     dataset: str | None = None
     idempotency_key: str | None = None
@@ -52,6 +54,7 @@ class LeftAlone:
         return {
             "reason": str(self.reason),
             "why": self.why,
+            "storage": self.storage,
             "dataset": self.dataset,
             "idempotency_key": self.idempotency_key,
             "paths": list(self.paths),
@@ -62,7 +65,9 @@ class LeftAlone:
 class FoundFile:
     """A data file that the catalog does not know: as little of it as sorting needs."""
 
+    storage: str
     path: str
+    bytes: int
     file_id: UUID
     dataset: str
     window: TimeWindow
@@ -75,6 +80,7 @@ class FoundFile:
 class FoundAppend:
     """All files of an append, in their order, with every row that its put had sent."""
 
+    storage: str
     dataset: str
     append_id: UUID
     idempotency_key: str
@@ -85,7 +91,12 @@ class FoundAppend:
     def left(self, reason: Reason, why: str) -> LeftAlone:
         paths = tuple(file.path for file in self.files)
         return LeftAlone(
-            reason=reason, why=why, paths=paths, dataset=self.dataset, idempotency_key=self.idempotency_key
+            reason=reason,
+            why=why,
+            storage=self.storage,
+            paths=paths,
+            dataset=self.dataset,
+            idempotency_key=self.idempotency_key,
         )
 
 
@@ -98,21 +109,31 @@ class Survey:
 
 
 def survey(
-    *, store: Store, inventory: Inventory, reader: FileReader, on_looked_at: Callable[[], object] = lambda: None
+    *,
+    targets: Targets,
+    inventories: Iterable[Inventory],
+    files: LocalFiles,
+    reader: FileReader,
+    on_looked_at: Callable[[], object] = lambda: None,
 ) -> Survey:
-    """Ask every data file that the catalog does not know about itself; each takes a few hundred bytes of memory."""
+    """Ask every data file that the catalog does not know about itself; each takes a few hundred bytes of memory.
+
+    ``inventories`` say in which storage targets to look. Raises ``storage_unavailable`` or ``disk_full`` where a file
+    cannot be fetched: that says nothing about the file.
+    """
     left: list[LeftAlone] = []
-    files: list[FoundFile] = []
-    for path in _unknown_paths(store, inventory):
-        match _found_file(store, reader, path):
-            case FoundFile() as file:
-                files.append(file)
-            case LeftAlone() as each:
-                left.append(each)
-        on_looked_at()
-    replaced = {file_id for file in files for file_id in file.replaces}
+    found: list[FoundFile] = []
+    for inventory in inventories:
+        for each in _unknown_objects(targets.of(inventory.storage), inventory):
+            match _found_file(files, reader, inventory.storage, each):
+                case FoundFile() as file:
+                    found.append(file)
+                case LeftAlone() as unfit:
+                    left.append(unfit)
+            on_looked_at()
+    replaced = {file_id for file in found for file_id in file.replaces}
     whole = []
-    for append in _gathered(file for file in files if file.file_id not in replaced):
+    for append in _gathered(file for file in found if file.file_id not in replaced):
         match append:
             case FoundAppend():
                 whole.append(append)
@@ -132,30 +153,38 @@ def window_of(says: Provenance) -> TimeWindow:
     return TimeWindow(start_s=to_seconds(says.window_start), end_s=to_seconds(says.window_end))
 
 
-def _unknown_paths(store: Store, inventory: Inventory) -> Iterator[str]:
+def _unknown_objects(store: Store, inventory: Inventory) -> Iterator[StoredObject]:
     """Yield the data files that no version of the catalog has, and none had that was removed since."""
     listing = (each for each in store.list() if each.path.endswith(_SUFFIX))
     while batch := list[StoredObject](islice(listing, BATCH_OBJECTS)):
         owners = inventory.owners([each.path for each in batch])
-        yield from (each.path for each in batch if owners.get(each.path) not in (Owner.LISTED, Owner.CONDEMNED))
+        yield from (each for each in batch if owners.get(each.path) not in (Owner.LISTED, Owner.CONDEMNED))
 
 
-def _found_file(store: Store, reader: FileReader, path: str) -> FoundFile | LeftAlone:
-    try:
-        says = reader.provenance(local_file(store, path))
-        window, key = window_of(says), key_of(says)
-    except TimestoreError as failure:
-        return LeftAlone(reason=Reason.UNREADABLE, why=failure.message, paths=(path,))
+def _found_file(files: LocalFiles, reader: FileReader, storage: str, stored: StoredObject) -> FoundFile | LeftAlone:
+    path = stored.path
+    with files.use([FileToRead(storage=storage, path=path, bytes=stored.bytes)]) as [local]:
+        try:
+            says = reader.provenance(local.path)
+            window, key = window_of(says), key_of(says)
+        except TimestoreError as failure:
+            return LeftAlone(reason=Reason.UNREADABLE, why=failure.message, storage=storage, paths=(path,))
     own_path = data_file_path(dataset=says.dataset, key=key, window=window, file_id=says.file_id)
     if path != own_path:
         return LeftAlone(
-            reason=Reason.MISPLACED, why=f"it says that it is {own_path}", paths=(path,), dataset=says.dataset
+            reason=Reason.MISPLACED,
+            why=f"it says that it is {own_path}",
+            storage=storage,
+            paths=(path,),
+            dataset=says.dataset,
         )
     if len(says.appends) != 1:
         why = f"it has rows of {len(says.appends)} appends, and cannot be taken apart"
-        return LeftAlone(reason=Reason.SEALED, why=why, paths=(path,), dataset=says.dataset)
+        return LeftAlone(reason=Reason.SEALED, why=why, storage=storage, paths=(path,), dataset=says.dataset)
     return FoundFile(
+        storage=storage,
         path=path,
+        bytes=stored.bytes,
         file_id=says.file_id,
         dataset=says.dataset,
         window=window,
@@ -167,22 +196,23 @@ def _found_file(store: Store, reader: FileReader, path: str) -> FoundFile | Left
 
 def _gathered(files: Iterable[FoundFile]) -> Iterator[FoundAppend | LeftAlone]:
     """Put the files of each append together; without all of its rows it is none."""
-    by_append: dict[tuple[str, UUID], list[FoundFile]] = defaultdict(list)
+    by_append: dict[tuple[str, str, UUID], list[FoundFile]] = defaultdict(list)
     for file in files:
-        by_append[file.dataset, file.append.append_id].append(file)
-    for (dataset, append_id), group in by_append.items():
+        by_append[file.storage, file.dataset, file.append.append_id].append(file)
+    for (storage, dataset, append_id), group in by_append.items():
         # Files are planned one after the other, and an id says no more than the millisecond.
         group.sort(key=lambda file: (file.written_at, file.file_id))
-        yield _append_of(dataset, append_id, group)
+        yield _append_of(storage, dataset, append_id, group)
 
 
-def _append_of(dataset: str, append_id: UUID, files: Sequence[FoundFile]) -> FoundAppend | LeftAlone:
+def _append_of(storage: str, dataset: str, append_id: UUID, files: Sequence[FoundFile]) -> FoundAppend | LeftAlone:
     said = {(f.append.fingerprint, f.append.total_rows) for f in files if f.append.fingerprint is not None}
     rows = sum(file.append.rows for file in files)
     if len(said) == 1:
         [(fingerprint, total_rows)] = said
         if fingerprint is not None and rows == total_rows:
             return FoundAppend(
+                storage=storage,
                 dataset=dataset,
                 append_id=append_id,
                 idempotency_key=files[0].append.idempotency_key,
@@ -194,6 +224,7 @@ def _append_of(dataset: str, append_id: UUID, files: Sequence[FoundFile]) -> Fou
     return LeftAlone(
         reason=Reason.INCOMPLETE,
         why=f"its files have {rows} rows of {total}",
+        storage=storage,
         paths=tuple(file.path for file in files),
         dataset=dataset,
         idempotency_key=files[0].append.idempotency_key,
@@ -202,9 +233,9 @@ def _append_of(dataset: str, append_id: UUID, files: Sequence[FoundFile]) -> Fou
 
 def _one_for_each_key(appends: Iterable[FoundAppend]) -> tuple[list[FoundAppend], list[LeftAlone]]:
     """Choose one append for each idempotency key: the first of those that are the same, none of those that disagree."""
-    by_key: dict[tuple[str, str], list[FoundAppend]] = defaultdict(list)
+    by_key: dict[tuple[str, str, str], list[FoundAppend]] = defaultdict(list)
     for append in appends:
-        by_key[append.dataset, append.idempotency_key].append(append)
+        by_key[append.storage, append.dataset, append.idempotency_key].append(append)
     chosen, left = [], []
     for group in by_key.values():
         first, *others = sorted(group, key=lambda append: append.append_id)

@@ -16,6 +16,7 @@ DUCKDB_FILES = "DuckDB files"
 DUCKDB_ENUM_FILES = "DuckDB files, texts as ENUM"
 OUR_WRITERS = "our writers"
 DISK = "disk"
+RAW_UPLOAD = "raw upload"
 POSTGRES_COMMITS = "Postgres commits"
 
 FILE_CEILINGS = (DUCKDB_FILES, DUCKDB_ENUM_FILES)  # the fastest of them is the in-process ceiling

@@ -15,6 +15,7 @@ from bench.data import DAY_US, START_US, TIMESTAMP_COLUMN
 from bench.load import Load
 from bench.measuring import CORES, AbsentError, Figures, check, own_cpu_s, timed_in_parallel
 from readers.forms import storage_form
+from readers.plain import plain_batch
 from timestore.datasets import Order
 from timestore.names import NO_KEY
 from timestore.windows import TimeWindow
@@ -25,17 +26,20 @@ _Job = tuple[DuckDBWriter, pa.Table, Path]
 
 
 class OurWriters:
-    """Digests rows, and writes, fsyncs and hashes files."""
+    """Decodes dictionaries, digests rows, and writes, fsyncs and hashes files."""
 
     name = OUR_WRITERS
     durability = "each file fsynced"
 
     def __init__(self, *, folder: Path) -> None:
         self._folder = folder
-        memory_limit_bytes = Settings.load(None, {}).memory_budget // 4 // CORES  # as the server shares it out
+        budget = Settings.load(None, {}).memory_budget  # shared out as the server does
         self._writers = [
             DuckDBWriter(
-                memory_limit_bytes=memory_limit_bytes, temporary_directory=folder, storage_version=STORAGE_VERSION
+                memory_limit_bytes=budget // 4 // CORES,
+                keep_bytes=budget // 2,
+                temporary_directory=folder,
+                storage_version=STORAGE_VERSION,
             )
             for _ in range(CORES)
         ]
@@ -62,7 +66,7 @@ class OurWriters:
 
 def _write(job: _Job) -> int:
     writer, part, path = job
-    return writer.write(_request(part.schema), part.to_batches(), path).rows
+    return writer.write(_request(part.schema), [plain_batch(batch) for batch in part.to_batches()], path).rows
 
 
 def _request(schema: pa.Schema) -> FileRequest:

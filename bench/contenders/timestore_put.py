@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import count
 
 import pyarrow as pa
@@ -24,8 +25,9 @@ class TimestorePut:
     name = TIMESTORE
     durability = "every file and its directories fsynced, one Postgres commit, visible and exactly once"
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, read: Callable[[str], Iterable[pa.RecordBatch]] | None = None) -> None:
         self._server = server
+        self._read = read or (lambda dataset: read_batches(server.url, dataset))
         self._numbers = count(1)
 
     def run(self, load: Load) -> Figures:
@@ -42,7 +44,7 @@ class TimestorePut:
             for client in clients:
                 client.close()
         _check_receipts(receipts, load)
-        check_stored(self.name, load, read_batches(self._server.url, dataset))
+        check_stored(self.name, load, self._read(dataset))
         return {**figures, "disk_bytes": self._server.disk_bytes - disk_before}
 
     def _put(self, dataset: str, clients: list[Client], load: Load) -> tuple[Figures, list[Receipt]]:

@@ -68,7 +68,9 @@ class FilledCatalog:
     def commit(self, key: int, days: range) -> float:
         """Publish one append with a file for each day, and return the seconds of the commit alone."""
         slices = tuple(_file(PartitionKey.parse({KEY_NAME: str(key)}), day) for day in days)
-        self.ledger.record_intents([Intent(holder_id=new.holder_id, path=new.path) for new in slices])
+        self.ledger.record_intents(
+            [Intent(holder_id=new.holder_id, storage=new.storage, path=new.path) for new in slices]
+        )
         plan = CommitPlan(
             spec=self.spec,
             create=self.is_new,
@@ -157,6 +159,7 @@ def _file(key: PartitionKey, day: int) -> NewSlice:
     holder_id = uuid7()
     start_s = FIRST_DAY_S + day * DAY_S
     return NewSlice(
+        storage="default",
         holder_id=holder_id,
         path=f"flat/{holder_id}.duckdb",
         bytes=1_000_000,

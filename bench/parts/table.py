@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.parts import bulk, disorder, flat_cost, memory, puts, start
+from bench.parts import bulk, disorder, flat_cost, memory, puts, start, store
 from bench.session import Session
 
 
@@ -39,5 +39,10 @@ PARTS = {
         Part(name=memory.PART, about="the server's memory, whatever clients do", measure=memory.measure_memory),
         Part(name=start.PART, about="a start after a clean stop", measure=start.measure_start),
         Part(name=puts.PART, about="puts of 1000 rows, one client and many", measure=puts.measure_puts),
+        Part(
+            name=store.PART,
+            about="one load to an object store, against the same to the disk, and against the upload alone",
+            measure=store.measure_store,
+        ),
     )
 }

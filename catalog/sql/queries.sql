@@ -11,6 +11,29 @@ INSERT INTO storage_targets (name, root_id) VALUES (%(name)s, %(root_id)s)
 ON CONFLICT (name) DO UPDATE SET name = excluded.name
 RETURNING root_id;
 
+-- name: list_storage_targets
+-- The storage targets beside 'default', by name.
+SELECT name, url, options FROM storage_targets WHERE name <> 'default' ORDER BY name;
+
+-- name: count_storage_targets
+-- How much is visible in each storage target that has a dataset.
+SELECT d.storage, count(*), sum(h.slices)::bigint, sum(h.bytes)::bigint
+FROM datasets d JOIN dataset_heads h USING (dataset_id)
+WHERE d.dropped_at IS NULL
+GROUP BY d.storage;
+
+-- name: add_storage_target
+-- Remember a storage target, unless its name or its root is taken; its horizon is that of an earlier attempt.
+INSERT INTO storage_targets (name, url, options, root_id, horizon)
+VALUES (%(name)s, %(url)s, %(options)s, %(root_id)s, %(horizon)s)
+ON CONFLICT DO NOTHING
+RETURNING name;
+
+-- name: change_storage_target
+-- Say where a storage target is now, and with which options.
+UPDATE storage_targets SET url = %(url)s, options = %(options)s WHERE name = %(name)s AND name <> 'default'
+RETURNING name;
+
 -- name: read_safety
 -- The settings without which a commit could be lost.
 SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit');
@@ -31,8 +54,8 @@ UPDATE server_leases SET expires_at = clock_timestamp() WHERE run_id = %(run_id)
 -- name: record_intents
 -- Record files before their first byte is written.
 INSERT INTO intents (holder_id, run_id, storage, path)
-SELECT holder_id, %(run_id)s, %(storage)s, path
-FROM unnest(%(holder_ids)s::uuid[], %(paths)s::text[]) AS i (holder_id, path);
+SELECT holder_id, %(run_id)s, storage, path
+FROM unnest(%(holder_ids)s::uuid[], %(storages)s::text[], %(paths)s::text[]) AS i (holder_id, storage, path);
 
 -- name: condemn_intents
 -- Give files up, before their bytes are deleted: a commit that comes later aborts. Those already committed are not here.
@@ -57,7 +80,7 @@ WHERE dataset_id = %(dataset_id)s AND idempotency_key = %(idempotency_key)s;
 -- name: find_dataset
 -- A live dataset by name, ignoring case, as it is now.
 SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
-       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       d.key_names, d.created_at, d.storage, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
        h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema
 FROM datasets d
 JOIN dataset_heads h USING (dataset_id)
@@ -69,7 +92,7 @@ WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
 -- only older ones saw is deleted. Of one that was dropped long ago, nothing else is left.
 SELECT d.dropped_at IS NULL, h.purged_below,
        d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
-       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       d.key_names, d.created_at, d.storage, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
        h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema
 FROM datasets d
 LEFT JOIN dataset_heads h USING (dataset_id)
@@ -83,7 +106,7 @@ SELECT purged_below FROM dataset_heads WHERE dataset_id = %(dataset_id)s;
 -- name: find_for_put
 -- A live dataset as in find_dataset, with what an idempotency key stands for in it: all that a put asks at first.
 SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
-       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       d.key_names, d.created_at, d.storage, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
        h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema,
        a.state, a.fingerprint, a.receipt
 FROM datasets d
@@ -93,14 +116,15 @@ LEFT JOIN appends a ON a.dataset_id = d.dataset_id AND a.idempotency_key = %(ide
 WHERE lower(d.name) = lower(%(name)s) AND d.dropped_at IS NULL;
 
 -- name: list_datasets
--- A page of live datasets by name.
+-- A page of live datasets by name; patterns of LIKE, if there are any, say which the caller may know of.
 SELECT d.dataset_id, d.name, d.incarnation, d.timestamp_column, d.window_length, d.row_order, d.evolution, d.bounds,
-       d.key_names, d.created_at, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
+       d.key_names, d.created_at, d.storage, d.max_rows_per_put, d.max_bytes, d.retention, h.version, h.schema_version,
        h.history_floor, h.slices, h.rows, h.bytes, h.partitions, s.arrow_schema
 FROM datasets d
 JOIN dataset_heads h USING (dataset_id)
 JOIN schema_versions s USING (dataset_id, schema_version)
 WHERE d.dropped_at IS NULL AND d.name COLLATE "C" > %(after)s AND starts_with(d.name, %(prefix)s)
+  AND (%(patterns)s::text[] IS NULL OR lower(d.name) LIKE ANY (%(patterns)s::text[]))
 ORDER BY d.name COLLATE "C"
 LIMIT %(limit)s;
 
@@ -141,7 +165,7 @@ WITH page AS (
       AND (%(last_window)s::timestamptz IS NULL OR (s.window_start, s.key) <= (%(last_window)s, %(last_key)s))
     ORDER BY s.window_start, s.key, s.added_version, s.slice_id
     LIMIT %(limit)s)
-SELECT s.slice_id, s.holder_id, h.form, h.path, h.checksum, s.key, s.window_start, s.window_end, s.rows, s.bytes,
+SELECT s.slice_id, s.holder_id, h.form, h.storage, h.path, h.checksum, s.key, s.window_start, s.window_end, s.rows, s.bytes,
        s.min_ts_ns, s.max_ts_ns, s.added_version
 FROM page s JOIN holders h USING (holder_id)
 ORDER BY s.window_start, s.key, s.added_version, s.slice_id;
@@ -197,19 +221,20 @@ WHERE incarnation = %(incarnation)s AND dropped_at IS NULL
 RETURNING dataset_id;
 
 -- name: list_expirable
--- Datasets that have windows past their retention.
+-- Datasets of a storage target that have windows past their retention.
 SELECT d.incarnation FROM datasets d
-WHERE d.dropped_at IS NULL AND d.retention IS NOT NULL AND EXISTS (
+WHERE d.storage = %(storage)s AND d.dropped_at IS NULL AND d.retention IS NOT NULL AND EXISTS (
     SELECT FROM slices s
     WHERE s.dataset_id = d.dataset_id AND s.removed_version IS NULL
       AND s.window_start < clock_timestamp() - d.retention::interval
       AND s.window_end <= clock_timestamp() - d.retention::interval);
 
 -- name: list_purgeable
--- Datasets that have something that only old versions see, and dropped ones of which anything is left.
+-- Datasets of a storage target that have something that only old versions see, and dropped ones of which anything is left.
 SELECT d.dataset_id FROM datasets d JOIN dataset_heads h USING (dataset_id)
-WHERE d.dropped_at IS NOT NULL OR h.floor_raised_at IS NOT NULL
-   OR EXISTS (SELECT FROM slices s WHERE s.dataset_id = d.dataset_id AND s.removed_version IS NOT NULL);
+WHERE d.storage = %(storage)s AND (
+    d.dropped_at IS NOT NULL OR h.floor_raised_at IS NOT NULL
+    OR EXISTS (SELECT FROM slices s WHERE s.dataset_id = d.dataset_id AND s.removed_version IS NOT NULL));
 
 -- name: raise_history_floor
 -- Let go of versions that were current longer ago than the retention of history, as far as something only they see can be
@@ -228,8 +253,8 @@ SELECT purge_history(
     %(known_migration)s, %(dataset_id)s, %(ticket_lifetime)s::interval, %(retention)s::interval, %(limit)s);
 
 -- name: sweep_intents
--- Condemn what dead servers left: see the function.
-SELECT sweep_intents(%(known_migration)s, %(lease)s::interval, %(keep)s::interval);
+-- Condemn what dead servers left in a storage target: see the function.
+SELECT sweep_intents(%(known_migration)s, %(lease)s::interval, %(keep)s::interval, %(storage)s);
 
 -- name: list_condemned_files
 -- A page of the files whose bytes are to be deleted, for the first time or once more.
@@ -303,16 +328,24 @@ LIMIT %(limit)s;
 SELECT max(number) FROM schema_migrations;
 
 -- name: read_horizon
--- How far this catalog has come.
-SELECT horizon FROM catalog_identity;
+-- How far this catalog has come, as a storage target counts it.
+SELECT CASE WHEN %(storage)s = 'default' THEN (SELECT horizon FROM catalog_identity)
+            ELSE coalesce((SELECT horizon FROM storage_targets WHERE name = %(storage)s), 0) END;
 
 -- name: raise_horizon
 -- Count what was committed: see the function.
-SELECT raise_horizon(%(known_migration)s);
+SELECT raise_horizon(%(known_migration)s, %(storage)s);
 
 -- name: overtake_horizon
--- Raise the horizon over one that was found in storage.
-UPDATE catalog_identity SET horizon = greatest(horizon, %(stored)s) + 1 RETURNING horizon;
+-- Raise the horizon over one that was found in a storage target.
+WITH of_default AS (
+    UPDATE catalog_identity SET horizon = greatest(horizon, %(stored)s) + 1 WHERE %(storage)s = 'default'
+    RETURNING horizon),
+of_another AS (
+    UPDATE storage_targets SET horizon = greatest(horizon, %(stored)s) + 1
+    WHERE name = %(storage)s AND name <> 'default'
+    RETURNING horizon)
+SELECT horizon FROM of_default UNION ALL SELECT horizon FROM of_another;
 
 -- name: drop_intents
 -- Forget all files that are being written or were left, and delete none of them.
@@ -321,3 +354,35 @@ DELETE FROM intents;
 -- name: renew_incarnations
 -- Make the tickets void that were given out before: their versions may stand for other rows now.
 UPDATE datasets SET incarnation = gen_random_uuid() WHERE dropped_at IS NULL;
+
+-- name: create_token
+-- Remember a new token: a hash of its secret, never the secret.
+INSERT INTO access_tokens (token_id, principal, secret_hash, grants, max_running_puts, bytes_per_s, expires_at)
+VALUES (%(token_id)s, %(principal)s, %(secret_hash)s, %(grants)s, %(max_running_puts)s, %(bytes_per_s)s,
+        clock_timestamp() + %(lifetime)s::interval)
+RETURNING token_id, principal, grants, max_running_puts, bytes_per_s, created_at, expires_at, revoked_at;
+
+-- name: list_tokens
+-- All tokens, oldest first.
+SELECT token_id, principal, grants, max_running_puts, bytes_per_s, created_at, expires_at, revoked_at
+FROM access_tokens ORDER BY created_at, token_id;
+
+-- name: find_token
+-- A token with all it takes to judge it, by the only clock that counts.
+SELECT token_id, principal, grants, max_running_puts, bytes_per_s, created_at, expires_at, revoked_at,
+       secret_hash, extract(epoch FROM expires_at - clock_timestamp())::double precision
+FROM access_tokens WHERE token_id = %(token_id)s;
+
+-- name: revoke_token
+-- End a token for ever; the first time counts.
+UPDATE access_tokens SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE token_id = %(token_id)s
+RETURNING token_id;
+
+-- name: list_appends
+-- A page of a dataset's appends with who made them, newest first.
+SELECT version, append_id, committed_at, principal, idempotency_key, rows, bytes FROM appends
+WHERE dataset_id = %(dataset_id)s AND state = 'committed'
+  AND (version, append_id) < (%(before_version)s::bigint, %(before_append)s::uuid)
+  AND (%(principal)s::text IS NULL OR principal = %(principal)s)
+ORDER BY version DESC, append_id DESC
+LIMIT %(limit)s;

@@ -13,11 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.fixtures.arrow_layouts import LAYOUTS
 from tests.fixtures.data import START, cpu_table
-from tests.fixtures.raw_flight import DO_PUT, field, flight_data, ipc_messages
+from tests.fixtures.flight_sql import field
+from tests.fixtures.raw_flight import DO_PUT, flight_data, ipc_messages, with_body
 from tests.fixtures.raw_put import command
 from tests.fixtures.server import wait_until
 from tests.fixtures.victim import MIB, Victim, put_on
+from tests.fixtures.wrong_buffers import wrong_buffers
 
 TABLE = cpu_table(1_000)
 SCHEMA, BATCH = ipc_messages(TABLE)
@@ -29,11 +32,6 @@ MAX_BATCH_BYTES = 256 * MIB
 
 def _begin(schema: pa.ipc.Message = SCHEMA, *, dataset: str = "hostile") -> bytes:
     return flight_data(schema, command(dataset=dataset, end="eof"))
-
-
-def _message(batch: pa.ipc.Message, body: bytes, *, metadata: bytes = b"") -> bytes:
-    """A batch with another body, and perhaps ``app_metadata``."""
-    return field(2, batch.metadata.to_pybytes()) + (field(3, metadata) if metadata else b"") + field(1000, body)
 
 
 def _empty_batch() -> bytes:
@@ -113,45 +111,21 @@ def test_every_word_of_a_header(victim: Victim) -> None:
                 assert ended.kind in ("batch_invalid", "batch_too_large", "end_missing"), (at, word, ended)
 
 
-COLUMNS = {
-    "string": pa.array(["a", None, "ccc"]),
-    "large_string": pa.array(["a", None, "ccc"], pa.large_string()),
-    "string_view": pa.array(["a", None, "longer than twelve bytes"], pa.string_view()),
-    "binary_view": pa.array([b"a", None, b"longer than twelve bytes"], pa.binary_view()),
-    "list": pa.array([[1], None, [2, 3]]),
-    "large_list": pa.array([[1], None, [2, 3]], pa.large_list(pa.int64())),
-    "list_view": pa.array([[1], None, [2, 3]], pa.list_view(pa.int64())),
-    "fixed_size_list": pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int64(), 2)),
-    "struct": pa.array([{"a": "x"}, None, {"a": "y"}]),
-    "map": pa.array([[("a", 1)], None, [("b", 2)]], pa.map_(pa.string(), pa.int64())),
-    "dictionary": pa.array(["a", None, "b"]).dictionary_encode(),
-    "run_end_encoded": pa.RunEndEncodedArray.from_arrays(pa.array([1, 3], pa.int32()), pa.array(["a", "b"])),
-    "decimal": pa.array([1, None, 2], pa.decimal128(10, 2)),
-    "bool": pa.array([True, None, False]),
-}
-
-
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_wrong_buffers(victim: Victim, name: str) -> None:
     """Whatever the type, buffers of nonsense are refused before anything follows an offset in them."""
     stamps = pa.array([START] * 3, pa.timestamp("us", "UTC"))
-    schema, *messages = ipc_messages(pa.table({"ts": stamps, "column": COLUMNS[name]}))
-    random = np.random.default_rng(1)
+    schema, *messages = ipc_messages(pa.table({"ts": stamps, "column": LAYOUTS[name]}))
     with victim.unharmed(), grpc.insecure_channel(victim.address) as channel:
-        for fill in (b"\xff", b"\x80", b"\x7f", b"\x01", None):
-            for keep in (1.0, 0.5):
-                broken = []
-                for message in messages:
-                    size = int(message.body.size * keep)
-                    broken.append(_message(message, fill * size if fill else random.bytes(size)))
-                ended = put_on(channel, [_begin(schema), *broken])
-                assert ended.code is grpc.StatusCode.UNKNOWN, (fill, keep, ended)
-                assert ended.kind in (
-                    "batch_invalid",
-                    "type_unsupported",
-                    "timestamp_out_of_bounds",
-                    "timestamp_null",
-                ), ended
+        for how, broken in wrong_buffers(messages):
+            ended = put_on(channel, [_begin(schema), *broken])
+            assert ended.code is grpc.StatusCode.UNKNOWN, (how, ended)
+            assert ended.kind in (
+                "batch_invalid",
+                "type_unsupported",
+                "timestamp_out_of_bounds",
+                "timestamp_null",
+            ), ended
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
@@ -162,7 +136,7 @@ def test_compressed_bodies_that_lie(victim: Victim, codec: str, claim: int) -> N
     schema, batch = _compressed(_zeros(rows), codec)
     told = batch.body.to_pybytes().replace(struct.pack("<q", 8 * rows), struct.pack("<q", claim))
     with victim.unharmed() as peak:
-        ended = victim.put([_begin(schema), _message(batch, told)])
+        ended = victim.put([_begin(schema), with_body(batch, told)])
 
     assert (ended.code, ended.kind) == (grpc.StatusCode.UNKNOWN, "batch_invalid")
     assert peak() < BUDGET_BYTES + CONSTANT_BYTES
@@ -187,7 +161,7 @@ def test_rows_cannot_hide_what_they_keep(victim: Victim, where: str) -> None:
     """One row in a message of 20 MB counts as 20 MB: 4 GB of such messages stream through within the budget."""
     waste = b"\0" * 20_000_000
     body = ONE_ROW.body.to_pybytes()
-    message = _message(ONE_ROW, body + waste) if where == "body" else _message(ONE_ROW, body, metadata=waste)
+    message = with_body(ONE_ROW, body + waste) if where == "body" else with_body(ONE_ROW, body, metadata=waste)
     with victim.unharmed(appends=1) as peak:
         ended = victim.put([_begin(dataset=f"hiding-in-{where}"), *[message] * 200])
 
@@ -199,7 +173,7 @@ def test_a_message_larger_than_a_batch_may_be(victim: Victim) -> None:
     """What may not come in rows may not come beside them either."""
     waste = b"\0" * (MAX_BATCH_BYTES + 2 * MIB)
     with victim.unharmed():
-        ended = victim.put([_begin(), _message(ONE_ROW, ONE_ROW.body.to_pybytes(), metadata=waste)])
+        ended = victim.put([_begin(), with_body(ONE_ROW, ONE_ROW.body.to_pybytes(), metadata=waste)])
 
     assert ended.kind == "batch_too_large"
 

@@ -147,15 +147,6 @@ def test_newer_data_directory_is_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["VERSION", "lock"]
 
 
-def test_open_network_must_be_said_twice(tmp_path: Path) -> None:
-    """An address that others can reach is refused while nobody is authenticated, unless told twice."""
-    refused = _serve("--data-dir", str(tmp_path), "--host", "0.0.0.0", "--port", "0")
-
-    assert refused.returncode == 2
-    assert "--insecure-network" in refused.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_another_catalogs_storage_is_not_written(server_process: StartProcess, tmp_path: Path) -> None:
     """A storage that belongs to another catalog is neither committed to nor deleted from; reads still work."""
     first = server_process()

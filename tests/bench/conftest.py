@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.contenders import DUCKDB_FILES, FLIGHT_DROP, POSTGRES_COMMITS, TIMESTORE
+from bench.contenders import DUCKDB_FILES, FLIGHT_DROP, POSTGRES_COMMITS, RAW_UPLOAD, TIMESTORE
 from bench.contenders.peer import PEERS
-from bench.parts import bulk, disorder, flat_cost, memory, puts, start
+from bench.parts import bulk, disorder, flat_cost, memory, puts, start, store
 from bench.results import Absence, Recorder, Report
 
 MACHINE = {"date": "2026-11-24", "cpu": "made up", "cores": 2, "system": "Linux", "file_system": "ext4"}
@@ -38,6 +38,12 @@ def _made_up(
         recorder.add(puts.PART, POSTGRES_COMMITS, {"clients": "1"}, {"per_s": 2_000.0})
         for clients, rate in (("1", 120.0), ("32", 400.0 / crowd)):
             recorder.add(puts.PART, TIMESTORE, {"clients": clients}, {"per_s": rate, "p50_ms": 8.0})
+        for contender, to, seconds in (
+            (TIMESTORE, store.DISK, 1.0),
+            (RAW_UPLOAD, store.NEAR, 1.4),
+            (TIMESTORE, store.NEAR, 1.5),
+        ):
+            recorder.add(store.PART, contender, {"shape": "plain", "to": to}, {"seconds": seconds})
     recorder.leave_out(Absence(part=bulk.PART, contender="chDB", shape="plain", reason="no wheel for this machine"))
     return Report(
         settings={"repeats": len(ROUNDS)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from bench.cli import main
 from bench.measuring import WrongResultError
 from bench.parts.table import PARTS, Part
 from bench.plots import write_plots
-from bench.readme import BEGIN, END
+from bench.readme import BEGIN, END, markdown
 from bench.results import Report, ReportError
 from bench.session import Session
 from bench.targets import TARGETS, judge
@@ -158,6 +159,15 @@ def test_the_readme_gets_its_table(fabricate, tmp_path) -> None:
         assert "old" not in text
         for expected in ("2026-11-24", "made up", "| timestore |", "fsynced, committed", "| delta-rs |", "**1.14"):
             assert expected in text
+
+
+def test_the_table_says_that_the_machine_was_shared(fabricate, tmp_path) -> None:
+    """Whoever reads the table learns that other work disturbed it, and how much."""
+    alone, report = fabricate(), fabricate()
+    shared = replace(report, machine={**report.machine, "others_share": 0.41})
+
+    assert "Other work took 41%" in markdown(shared)
+    assert "Other work" not in markdown(alone)
 
 
 def test_a_readme_without_markers_is_left_alone(fabricate, tmp_path) -> None:

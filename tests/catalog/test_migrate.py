@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -11,7 +14,14 @@ from psycopg.conninfo import make_conninfo
 
 import timestore
 from catalog.connections import Connections
-from catalog.migrate import Migration, known_migrations, migrate, newest_migration
+from catalog.migrate import (
+    Migration,
+    apply_migrations,
+    create_schema,
+    known_migrations,
+    migrate,
+    newest_migration,
+)
 from tests.fixtures.data import cpu_table
 from tests.fixtures.server import StartService
 from timestore.errors import RetryableError, TimestoreError
@@ -84,6 +94,38 @@ def test_older_server_does_not_commit(
 
         assert caught.value.kind == "fenced"
         assert client.read("cpu").equals(cpu_table(10))
+
+
+def test_one_target_becomes_the_default_of_several(
+    start_service: StartService, postgres_dsn: str, catalog_schema: str, tmp_path: Path
+) -> None:
+    """A catalog of migration 6 keeps its root, as that of 'default'; servers of then go on with their calls."""
+    root_id = uuid4()
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        create_schema(connection, catalog_schema)
+        apply_migrations(connection, up_to=6)
+        settle = (
+            "INSERT INTO storage_targets (name, root_id) VALUES ('default', %s) "
+            "ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING root_id"
+        )
+        connection.execute(settle, (root_id,))
+        [(catalog_id, incarnation)] = connection.execute(
+            "SELECT catalog_id, incarnation FROM catalog_identity"
+        ).fetchall()
+        (tmp_path / "data").mkdir()
+        marker = {"format": 1, "catalog_id": catalog_id, "incarnation": incarnation, "root_id": root_id}
+        (tmp_path / "data" / "timestore.json").write_text(json.dumps(marker, default=str))
+
+        with timestore.connect(start_service().url) as client:
+            client.append("cpu", cpu_table(10))
+            client.add_storage("archive", str(tmp_path / "archive"))
+            client.append("cold", cpu_table(10), create={"storage": "archive"})
+            assert [each["state"] for each in client.list_storage()] == ["ok", "ok"]
+
+        assert connection.execute(settle, (uuid4(),)).fetchall() == [(root_id,)]
+        [(horizon,)] = connection.execute("SELECT raise_horizon(6)").fetchall()
+        assert horizon > 0
+        assert connection.execute("SELECT sweep_intents(6, '0'::interval, '1 day'::interval)").fetchall() == [(0,)]
 
 
 def test_no_superuser_is_needed(start_service: StartService, postgres_dsn: str, catalog_schema: str) -> None:

@@ -1,8 +1,8 @@
 """The durable steps of the program, found in its code: what changes a disk or the catalog.
 
 A step is a call of ``os.fsync``, ``os.link``, ``Path.unlink``, ``Path.rename`` or ``Path.replace`` in a function of
-ours, or a statement that changes the catalog. Before and after each is a crash point. Nothing is listed by hand, so
-that a new step cannot be forgotten.
+ours, a statement that changes the catalog, or a request that changes an object store. Before and after each is a crash
+point. Nothing is listed by hand, so that a new step cannot be forgotten.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from catalog.migrate import known_migrations
 from catalog.sql import QUERIES
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("catalog", "flight_server", "readers", "storage", "timestore_app", "writers")
+PACKAGES = ("access", "catalog", "flight_server", "readers", "storage", "timestore_app", "writers")
 FUNCTIONS_OF_OS = ("fsync", "link")
 METHODS_OF_PATH = ("unlink", "rename", "replace")
+METHODS_OF_BLOBS = ("upload_blob", "stage_block", "commit_block_list", "delete_blob")  # of Azure's client
+READING_REQUESTS = ("get_", "head_", "list_")  # of S3's, which are called by name
 
 # Not of a server's life with data, and tested for themselves: the making of a Postgres cluster, the demo, the moving of
 # a catalog, commands.
@@ -62,6 +64,33 @@ def call_steps() -> set[str]:
 def all_steps() -> set[str]:
     """Return every durable step."""
     return call_steps() | set(statement_steps())
+
+
+def request_steps(scheme: str) -> set[str]:
+    """Find every request that changes an object store of a scheme: ``s3`` or ``azure``."""
+    found = {"s3": _request_of_s3, "azure": _request_of_azure}[scheme]
+    tree = ast.parse((ROOT / "storage" / f"{scheme}.py").read_text(encoding="utf-8"))
+    names = [found(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {f"{scheme} {name}" for name in names if name is not None}
+
+
+def store_steps(scheme: str) -> set[str]:
+    """Return every durable step that only a storage elsewhere has."""
+    return request_steps(scheme) | {step for step in call_steps() if step.startswith("storage.objects:")}
+
+
+def _request_of_s3(call: ast.Call) -> str | None:
+    match call:
+        case ast.Call(func=ast.Attribute(attr="_call"), args=[ast.Constant(value=str(name)), *_]):
+            return None if name.startswith(READING_REQUESTS) else name
+    return None
+
+
+def _request_of_azure(call: ast.Call) -> str | None:
+    match call.func:
+        case ast.Attribute(attr=name) if name in METHODS_OF_BLOBS:
+            return name
+    return None
 
 
 def _steps_below(path: Path) -> Iterator[str]:

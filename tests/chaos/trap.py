@@ -5,8 +5,10 @@ python -m tests.chaos.trap DIRECTORY serve ...   # DIRECTORY has the trap: see `
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,13 +18,24 @@ from typing import Any
 
 import psycopg
 
-from tests.chaos.steps import FUNCTIONS_OF_OS, METHODS_OF_PATH, PACKAGES, call_step, statement_steps
-from timestore_app import service
+from storage import objects, parts
+from tests.chaos.steps import (
+    FUNCTIONS_OF_OS,
+    METHODS_OF_BLOBS,
+    METHODS_OF_PATH,
+    PACKAGES,
+    call_step,
+    request_steps,
+    statement_steps,
+)
+from timestore_app import background, writing_side
 from timestore_app.cli import main
 from writers.housekeeping import Housekeeping
 
 PATIENCE_S = 60.0
 EXIT_CODE = 70
+STORE_VARIABLE = "CHAOS_STORE"  # s3 or azure, where data files go to one
+SMALL_PART_BYTES = 5 << 20  # the smallest that S3 takes
 MOMENTS = ("before", "after")
 
 
@@ -114,6 +127,38 @@ def surround(trap: Trap) -> None:
     psycopg.Connection.execute = trapped  # type: ignore[method-assign]
 
 
+def surround_requests(trap: Trap) -> None:
+    """Put the trap around the requests that change an object store, whose drivers may be missing here."""
+    if os.environ.get(STORE_VARIABLE) == "s3":
+        from storage import s3  # noqa: PLC0415  # servers of the other trials do without its driver
+
+        _wrap_requests(trap, s3.S3Bucket, "_call", lambda operation: f"s3 {operation}")
+    if os.environ.get(STORE_VARIABLE) == "azure":
+        from azure.storage.blob.aio import BlobClient  # noqa: PLC0415
+
+        for name in METHODS_OF_BLOBS:
+            _wrap_requests(trap, BlobClient, name, lambda *_, step=f"azure {name}": step)
+    vars(parts).update(PART_BYTES=SMALL_PART_BYTES)
+    vars(objects).update(PART_BYTES=SMALL_PART_BYTES)
+
+
+def _wrap_requests(trap: Trap, owner: Any, name: str, step_of: Callable[..., str]) -> None:
+    original = getattr(owner, name)
+    changing = request_steps(os.environ[STORE_VARIABLE])
+
+    async def trapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        step = step_of(*args[:1])
+        if step not in changing:
+            return await original(self, *args, **kwargs)
+        # On another thread: all requests of the process share this one.
+        await asyncio.to_thread(trap.reach, step, "before")
+        result = await original(self, *args, **kwargs)
+        await asyncio.to_thread(trap.reach, step, "after")
+        return result
+
+    setattr(owner, name, trapped)
+
+
 def hasten(trap: Trap) -> None:
     """Let housekeeping do now what it would do after days, when the trial says so."""
 
@@ -125,7 +170,8 @@ def hasten(trap: Trap) -> None:
             if trap.is_hastened():
                 super().run()
 
-    vars(service).update(Housekeeping=Hasty, HOUSEKEEPING_INTERVAL_S=0.2)
+    vars(writing_side).update(Housekeeping=Hasty)
+    vars(background).update(HOUSEKEEPING_INTERVAL_S=0.2, HORIZON_INTERVAL_S=threading.TIMEOUT_MAX)
 
 
 def _wrap(trap: Trap, owner: Any, name: str, called: str) -> None:
@@ -153,5 +199,6 @@ def _around(trap: Trap, step: str | None, call: Callable[[], Any]) -> Any:
 if __name__ == "__main__":
     the_trap = Trap(Path(sys.argv.pop(1)))
     surround(the_trap)
+    surround_requests(the_trap)
     hasten(the_trap)
     main()

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.chaos.scenes import (
+    adopt,
+    adopt_again,
+    change_storage,
+    change_storage_again,
+    is_purged,
+    is_swept,
+    keep_house,
+    killed_when_published,
+    killed_when_staged,
+    launch,
+    make_a_token,
+    nothing,
+    revoke,
+    running,
+    running_new,
+    stopped,
+    terminate,
+    with_another,
+    with_dropped,
+    with_expired,
+    with_moved_storage,
+)
 from tests.chaos.site import Laboratory, Site, outcome
 from tests.chaos.steps import call_steps, statement_steps
 from tests.chaos.trap import MOMENTS
 from tests.fixtures.server import wait_until
 
+REQUESTS = ("s3 ", "azure ")  # so begin the names of requests to object stores
+STEP_TIMEOUT_S = 120  # for what takes seconds on a quiet machine
 SILENCE_S = 12  # longer than the TCP timeout of catalog connections
 
 
@@ -40,6 +64,7 @@ class Fault:
     action: str = "wait"  # what the trap does
     needs_client: bool = False
     needs_statement: bool = False  # only where something is said to the catalog
+    needs_request: bool = False  # only where something is said to an object store
     moments: tuple[str, ...] = MOMENTS
     slow: bool = False
 
@@ -67,17 +92,28 @@ def run(laboratory: Laboratory, trial: Trial) -> list[str]:
         trial.scenario.prepare(site)
         site.trap.lay(trial.step, trial.moment, trial.fault.action)
         process = site.watched(trial.scenario.begin(site))
-        wait_until(lambda: site.trap.has_sprung() or _is_over(trial.scenario, site, process), timeout_s=60)
+        _wait(trial, site, lambda: site.trap.has_sprung() or _is_over(trial.scenario, site, process))
         if not site.trap.has_sprung():
-            raise NotReachedError(f"{trial}: the log ends {site.server.log.read_text()[-2000:]}")
+            raise NotReachedError(f"{trial}: the log ends {_log_end(site)}")
         trial.fault.strike(laboratory, site, trial, process)
         site.trap.take_away()
         laboratory.heal()
-        wait_until(lambda: _is_over(trial.scenario, site, process) or trial.scenario.is_done(site), timeout_s=60)
+        _wait(trial, site, lambda: _is_over(trial.scenario, site, process) or trial.scenario.is_done(site))
         told = outcome(process) if trial.scenario.process == "client" else None
         trial.scenario.repeat(site)
         site.heal()
         return site.violations(told, had_before=trial.scenario.had_before)
+
+
+def _wait(trial: Trial, site: Site, condition: Callable[[], bool]) -> None:
+    try:
+        wait_until(condition, timeout_s=STEP_TIMEOUT_S)
+    except AssertionError as exc:
+        raise AssertionError(f"{trial}: it goes on for ever; the log ends {_log_end(site)}") from exc
+
+
+def _log_end(site: Site) -> str:
+    return site.server.log.read_text()[-2000:]
 
 
 def steps_of(laboratory: Laboratory, scenario: Scenario) -> set[str]:
@@ -86,7 +122,7 @@ def steps_of(laboratory: Laboratory, scenario: Scenario) -> set[str]:
         scenario.prepare(site)
         site.trap.record()
         process = site.watched(scenario.begin(site))
-        wait_until(lambda: _is_over(scenario, site, process) or scenario.is_done(site), timeout_s=60)
+        wait_until(lambda: _is_over(scenario, site, process) or scenario.is_done(site), timeout_s=STEP_TIMEOUT_S)
         return site.trap.recorded()
 
 
@@ -95,147 +131,80 @@ def _is_over(scenario: Scenario, site: Site, process: subprocess.Popen[bytes]) -
     return process.poll() is not None or (scenario.process == "starts" and site.server.answers())
 
 
-def reached_steps(laboratory: Laboratory) -> dict[Scenario, set[str]]:
+def reached_steps(laboratory: Laboratory, scenarios: Sequence[Scenario] | None = None) -> dict[Scenario, set[str]]:
     """Run every scenario without a fault and return the steps of each."""
-    return {scenario: steps_of(laboratory, scenario) for scenario in SCENARIOS}
+    return {scenario: steps_of(laboratory, scenario) for scenario in scenarios or SCENARIOS}
 
 
-def matrix(reached: Mapping[Scenario, set[str]]) -> Iterator[Trial]:
+def matrix(reached: Mapping[Scenario, set[str]], faults: Sequence[Fault] | None = None) -> Iterator[Trial]:
     """Generate every trial there is, from the steps that scenarios come through."""
     statements = statement_steps()
     for scenario, steps in reached.items():
         chosen = steps & scenario.only if scenario.only else steps
         for step in sorted(chosen - BACKGROUND - (AFTER_THE_START if scenario.process == "starts" else set())):
-            for fault in FAULTS:
+            for fault in faults or FAULTS:
                 if fault.needs_client and scenario.process != "client":
                     continue
                 if fault.needs_statement and step not in statements:
+                    continue
+                if fault.needs_request and not step.startswith(REQUESTS):
                     continue
                 for moment in fault.moments:
                     yield Trial(scenario=scenario, step=step, moment=moment, fault=fault)
 
 
-def _nothing(_: Site) -> None:
-    """Begin on an empty directory."""
-
-
-def _running(site: Site) -> None:
-    site.server.start()
-    site.append_before()
-
-
-def _running_new(site: Site) -> None:
-    site.server.start()
-
-
-def _killed_when_staged(site: Site) -> None:
-    _killed_in_a_put(site, "writers.data_file:_fsync_and_hash os.fsync")
-
-
-def _killed_when_published(site: Site) -> None:
-    _killed_in_a_put(site, "storage.local:LocalStore._link os.link")
-    site.server.start()
-
-
-def _killed_in_a_put(site: Site, step: str) -> None:
-    """Leave what a server leaves that was killed after a step of a put."""
-    _running(site)
-    site.trap.lay(step, "after", "wait")
-    client = site.watched(site.send("good"))
-    wait_until(site.trap.has_sprung, timeout_s=60)
-    site.server.kill()
-    client.communicate()
-
-
-def _with_another(site: Site) -> None:
-    _running(site)
-    site.append_other()
-
-
-def _with_expired(site: Site) -> None:
-    _running(site)
-    site.append_other(expire=True)
-
-
-def _with_dropped(site: Site) -> None:
-    _running(site)
-    site.append_other(drop=True)
-
-
-def _keep_house(site: Site) -> subprocess.Popen[bytes]:
-    site.trap.hasten()
-    assert site.server.process is not None
-    return site.server.process
-
-
-def _is_purged(site: Site) -> bool:
-    return not any(site.storage.glob("other/**/*.duckdb")) and not site.paths_in("condemned_files")
-
-
-def _is_swept(site: Site) -> bool:
-    return not site.paths_in("intents") and not site.paths_in("condemned_files", "deleted_at IS NULL")
-
-
-def _launch(site: Site) -> subprocess.Popen[bytes]:
-    site.server.launch()
-    assert site.server.process is not None
-    return site.server.process
-
-
-def _stopped(site: Site) -> None:
-    _running(site)
-    assert site.server.terminate() == 0
-
-
-def _adopt(site: Site) -> subprocess.Popen[bytes]:
-    return site.command("rebuild", "--adopt")
-
-
-def _adopt_again(site: Site) -> None:
-    """Repeat it until it works: a command that was killed counts as running until its lease is over."""
-    wait_until(lambda: site.watched(_adopt(site)).wait(timeout=60) == 0, timeout_s=60)
-
-
-def _terminate(site: Site) -> subprocess.Popen[bytes]:
-    assert site.server.process is not None
-    site.server.process.send_signal(signal.SIGTERM)
-    return site.server.process
-
+TOKEN_STEPS = ("catalog create_token", "catalog revoke_token")
 
 SCENARIOS = (
-    Scenario(name="first start", prepare=_nothing, begin=_launch, had_before=False, process="starts"),
+    Scenario(name="first start", prepare=nothing, begin=launch, had_before=False, process="starts"),
     Scenario(
         name="start after a kill",
-        prepare=_killed_when_staged,
-        begin=_launch,
+        prepare=killed_when_staged,
+        begin=launch,
         process="starts",
         only=frozenset({"timestore_app.data_directory:DataDirectory._clear_staging Path.unlink"}),
     ),
     Scenario(
         name="first put",
-        prepare=_running_new,
+        prepare=running_new,
         begin=lambda site: site.send("good"),
         had_before=False,
         only=frozenset({"catalog commit_appends", "catalog record_intents"}),
     ),
-    Scenario(name="put", prepare=_running, begin=lambda site: site.send("good")),
+    Scenario(name="put", prepare=running, begin=lambda site: site.send("good")),
     Scenario(
         name="put to another disk",
-        prepare=_running,
+        prepare=running,
         begin=lambda site: site.send("good"),
         across_disks=True,
         only=frozenset(step for step in call_steps() if "_copy_across" in step),
     ),
-    Scenario(name="refused put", prepare=_running, begin=lambda site: site.send("unordered")),
-    Scenario(name="abandon", prepare=_running, begin=lambda site: site.send("abandon")),
-    Scenario(name="retention", prepare=_with_another, begin=lambda site: site.send("retention")),
-    Scenario(name="expire", prepare=_with_another, begin=lambda site: site.send("expire")),
-    Scenario(name="drop", prepare=_with_another, begin=lambda site: site.send("drop")),
-    Scenario(name="purge expired", prepare=_with_expired, begin=_keep_house, process="works", is_done=_is_purged),
-    Scenario(name="purge dropped", prepare=_with_dropped, begin=_keep_house, process="works", is_done=_is_purged),
-    Scenario(name="sweep", prepare=_killed_when_published, begin=_keep_house, process="works", is_done=_is_swept),
-    Scenario(name="adopt", prepare=_stopped, begin=_adopt, process="command", repeat=_adopt_again),
-    Scenario(name="stop", prepare=_running, begin=_terminate, process="stops"),
+    Scenario(name="refused put", prepare=running, begin=lambda site: site.send("unordered")),
+    Scenario(name="abandon", prepare=running, begin=lambda site: site.send("abandon")),
+    Scenario(name="retention", prepare=with_another, begin=lambda site: site.send("retention")),
+    Scenario(name="expire", prepare=with_another, begin=lambda site: site.send("expire")),
+    Scenario(name="drop", prepare=with_another, begin=lambda site: site.send("drop")),
+    Scenario(name="purge expired", prepare=with_expired, begin=keep_house, process="works", is_done=is_purged),
+    Scenario(name="purge dropped", prepare=with_dropped, begin=keep_house, process="works", is_done=is_purged),
+    Scenario(name="sweep", prepare=killed_when_published, begin=keep_house, process="works", is_done=is_swept),
+    Scenario(name="adopt", prepare=stopped, begin=adopt, process="command", repeat=adopt_again),
+    Scenario(
+        name="add storage",
+        prepare=running,
+        begin=lambda site: site.send("add"),
+        only=frozenset({"catalog add_storage_target"}),
+    ),
+    Scenario(
+        name="change storage",
+        prepare=with_moved_storage,
+        begin=change_storage,
+        process="command",
+        repeat=change_storage_again,
+        only=frozenset({"catalog change_storage_target"}),
+    ),
+    Scenario(name="token", prepare=running, begin=make_a_token, process="command", only=frozenset(TOKEN_STEPS)),
+    Scenario(name="revoke", prepare=running, begin=revoke, process="command", only=frozenset(TOKEN_STEPS)),
+    Scenario(name="stop", prepare=running, begin=terminate, process="stops"),
 )
 
 
@@ -294,7 +263,13 @@ FAULTS = (
 BACKGROUND = frozenset({"catalog renew_lease"})
 # Reached soon after a server answers, which is when a scenario of starting ends. Others come through it for sure.
 AFTER_THE_START = frozenset({"catalog raise_horizon"})
-# Steps that only a failure from outside brings about, with the test that does.
+# Steps that only a failure from outside, or another storage, brings about, with the test that does.
 ELSEWHERE = {
+    "storage.objects:ObjectStore.put Path.unlink": "tests/chaos/test_crash_points_of_stores.py",
     "writers.data_file:DuckDBWriter.write Path.unlink": "tests/writers/test_data_file.py",
+    # Copies of remote files, which nothing durable depends on.
+    "storage.fetching:fetch Path.rename": "tests/storage/test_read_cache.py",
+    "storage.fetching:fetch Path.unlink": "tests/storage/test_read_cache.py",
+    "storage.read_cache:ReadCache._remove Path.unlink": "tests/storage/test_read_cache.py",
+    "timestore_app.data_directory:DataDirectory._clear_cache Path.unlink": "tests/storage/test_read_cache.py",
 }

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import adbc_driver_flightsql.dbapi as flight_sql
 import pytest
 
+from flight_server.flight_sql import AS_OF_HEADER, TIMEOUT_HEADER, VERSION_HEADER
 from tests.fixtures.data import cpu_table
 from tests.fixtures.raw_put import RawPut, command
 from timestore.descriptor import (
@@ -25,7 +26,7 @@ from timestore_app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-DEFAULTS_OF_THE_MACHINE = {"data_dir", "memory_budget", "writer_threads"}
+DEFAULTS_OF_THE_MACHINE = {"read_cache", "data_dir", "memory_budget", "writer_threads"}
 NO_VALUE = "none"
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^()\s]+)\)")
@@ -106,6 +107,11 @@ def test_every_header_is_documented() -> None:
     assert sorted(_names_in("descriptor.md", "Headers")) == sorted(
         [IDEMPOTENCY_HEADER, KEY_HEADER, EXPECTED_ROWS_HEADER, END_HEADER]
     )
+
+
+def test_every_header_of_a_query_is_documented() -> None:
+    """The reference of Flight SQL has every header that a query may have."""
+    assert sorted(_names_in("flight-sql.md", "Headers")) == sorted([VERSION_HEADER, AS_OF_HEADER, TIMEOUT_HEADER])
 
 
 def test_every_mode_of_an_ingest_is_documented() -> None:

@@ -23,7 +23,8 @@ from tests.fixtures.documents import ROOT, Block, PageRun, blocks_of
 DOCS = ROOT / "docs"
 READY = "timestore ... is ready at grpc://127.0.0.1:8815 (data in ...)"
 RUN = {"console", "python"}
-SHOWN = {"", "json", "sql", "text"}  # what nobody can run
+EXAMPLES = {"go": "go", "java": "java", "js": "js", "rust": "rs"}  # languages, and how their files end
+SHOWN = {"", "json", "sql", "text", *EXAMPLES}  # what nobody can run, or what others run
 
 
 def _blocks(page: Path) -> list[Block]:
@@ -134,7 +135,10 @@ BEFORE = {
     "explanation/time.md": _nothing,
     "how-to/backfill.md": _a_server_and_files,
     "how-to/duckdb.md": _a_server_with_meters,
+    "how-to/http.md": _nothing,
+    "how-to/secure-a-server.md": _nothing,
     "how-to/several-servers.md": _nothing,
+    "how-to/telegraf.md": _nothing,
     "reference/client.md": _a_server_and_a_table,
     "operations/backup.md": _a_catalog_with_rows,
 }
@@ -153,3 +157,12 @@ def test_nothing_looks_run_that_is_not(page: Path) -> None:
     """Commands and code are in blocks that the tests run; no others."""
     for block in _blocks(page):
         assert block.title is not None or block.language in RUN | SHOWN, f"line {block.line}: {block.language}"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_other_languages_are_those_of_the_examples(page: Path) -> None:
+    """Code in another language stands so in an example, which tests build and run."""
+    for block in _blocks(page):
+        if block.language in EXAMPLES:
+            files = (ROOT / "examples").rglob(f"*.{EXAMPLES[block.language]}")
+            assert any(block.text in file.read_text(encoding="utf-8") for file in files), f"line {block.line}"

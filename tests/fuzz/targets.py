@@ -10,9 +10,18 @@ from collections.abc import Callable
 import pyarrow as pa
 from google.protobuf.any_pb2 import Any as AnyMessage
 
+from access.authenticator import bearer_header
+from access.grants import Grants
+from access.jwks import KeySet
+from access.jwt_rules import JwtRules
+from access.jwt_verifier import JwtTokens
+from access.principal import Limits
+from access.token_text import TokenText
 from catalog.manifests import SliceCursor
 from flight_server.actions import decode_schema
 from flight_server.put_stream import parse_end_marker
+from http_gateway.influx.parser import LineParser
+from tests.fixtures.influx_lines import Point, points_of
 from timestore.datasets import CreateOptions
 from timestore.descriptor import (
     END_HEADER,
@@ -23,7 +32,15 @@ from timestore.descriptor import (
     parse_put_path,
 )
 from timestore.errors import TimestoreError
-from timestore.flight_sql import INGEST, TYPE_PREFIX, command_name, parse_ingest, refuse_command
+from timestore.flight_sql import (
+    INGEST,
+    TYPE_PREFIX,
+    Statement,
+    command_name,
+    parse_command,
+    parse_ingest,
+    refuse_command,
+)
 from timestore.json_object import JsonObject
 from timestore.names import parse_dataset_name, parse_idempotency_key
 from timestore.reading import AsOf, ReadDescriptor, Selection, Ticket
@@ -32,8 +49,26 @@ from timestore.wire_errors import decode_status, encode_status
 Target = Callable[[bytes], object]
 
 SEPARATOR = b"\xff\x00"  # between the parts of an input, in neither UTF-8 nor a header
-REFUSALS = {"descriptor_invalid", "name_invalid", "unsupported"}
+REFUSALS = {
+    "batch_invalid",
+    "batch_too_large",
+    "descriptor_invalid",
+    "name_invalid",
+    "unauthenticated",
+    "unsupported",
+}
 MAX_STATUS_BYTES = 3_000  # what surely travels: see timestore.errors
+JWKS = (
+    b'{"keys": [{"kty": "EC", "crv": "P-256", "kid": "one", "alg": "ES256", '
+    b'"x": "axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "y": "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"}]}'
+)
+# Of an issuer that nobody can sign for: no input is accepted.
+WEB_TOKENS = JwtTokens(
+    keys=KeySet("", read=lambda _: JWKS),
+    rules=JwtRules(issuer="issuer", audience="timestore"),
+    assigned={},
+    default_limits=Limits(),
+)
 _HEADERS = (IDEMPOTENCY_HEADER, EXPECTED_ROWS_HEADER, END_HEADER, KEY_HEADER)
 
 
@@ -80,6 +115,19 @@ def flight_sql_ingest(data: bytes) -> None:
     assert parse_ingest(command, headers) is not None
 
 
+def statement(data: bytes) -> None:
+    """The handle of a prepared statement, and what is in the ticket of a query."""
+    parsed = Statement.parse(data)
+    assert Statement.parse(parsed.to_bytes()) == parsed
+
+
+def flight_sql_message(data: bytes) -> None:
+    """A message of Flight SQL's metadata and statements: the first byte says which, the rest is what is in it."""
+    names = ("CommandGetTables", "CommandStatementQuery", "TicketStatementQuery", "CommandGetSqlInfo")
+    name = names[data[0] % len(names)] if data else names[0]
+    assert parse_command(AnyMessage(type_url=TYPE_PREFIX + name, value=data[1:]).SerializeToString()) is not None
+
+
 def read_command(data: bytes) -> None:
     """The descriptor of a read."""
     read = ReadDescriptor.parse_command(data)
@@ -113,11 +161,34 @@ def end_marker(data: bytes) -> None:
     assert parse_end_marker(pa.py_buffer(data)) >= 0
 
 
+def authorization(data: bytes) -> None:
+    """A header with credentials, up to the judgement of whatever it has."""
+    token = bearer_header(data.split(SEPARATOR)).removeprefix("Bearer ")
+    parsed = TokenText.parse(token)
+    if parsed is None:
+        WEB_TOKENS.verify(token)
+    else:
+        assert parsed.reveal() == token
+
+
+def grants(data: bytes) -> None:
+    """Grants, as tokens and claims have them; what is taken can be written and taken again."""
+    parsed = Grants.parse(data.decode("utf-8", "surrogateescape").split(" "))
+    assert Grants.parse(parsed.as_texts()) == parsed
+
+
 def wire_error(data: bytes) -> None:
     """An error's ``extra_info``, of whatever server; what is decoded can be sent on."""
     failure = decode_status(data)
     if failure is not None:
         encode_status(failure)
+
+
+def line_protocol(data: bytes) -> None:
+    """Lines; what is taken can be written and taken again, also in tiny pieces."""
+    points = _points(data, piece=len(data) or 1)
+    text = "\n".join(point.to_line() for point in points)
+    assert _points(text.encode(), piece=7) == points
 
 
 TARGETS: dict[str, Target] = {
@@ -127,13 +198,25 @@ TARGETS: dict[str, Target] = {
         put_path,
         flight_sql,
         flight_sql_ingest,
+        flight_sql_message,
+        statement,
         read_command,
         ticket,
         action_body,
         end_marker,
+        authorization,
+        grants,
         wire_error,
+        line_protocol,
     )
 }
+
+
+def _points(data: bytes, *, piece: int) -> list[Point]:
+    parser = LineParser(ns_per_unit=1)
+    for start in range(0, len(data), piece):
+        parser.feed(data[start : start + piece])
+    return points_of(parser.finish())
 
 
 def _with_headers(data: bytes) -> tuple[bytes, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from pathlib import Path
@@ -14,31 +13,15 @@ import pytest
 
 import timestore
 from catalog.connections import Connections
-from flight_server.items import DATASET_SCHEMA, HISTORY_SCHEMA, MANIFEST_SCHEMA
 from flight_server.tables import PAGE_METADATA
-from tests.fixtures.actions import act, act_one, act_raw
+from readers.items import DATASET_SCHEMA, HISTORY_SCHEMA, MANIFEST_SCHEMA
+from tests.fixtures.actions import BODIES, act, act_one, act_raw
 from tests.fixtures.catalog_rows import commit, new_append, new_slice, next_plan, open_ledger
 from tests.fixtures.data import cpu_table
 from timestore.errors import InvalidInputError, NotFoundError, TimestoreError
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "actions.md"
 TABLES = {"list_datasets": DATASET_SCHEMA, "manifest": MANIFEST_SCHEMA, "history": HISTORY_SCHEMA}
-BODIES: dict[str, dict[str, Any]] = {
-    "health": {},
-    "list_datasets": {},
-    "create_dataset": {"dataset": "new", "schema": base64.b64encode(cpu_table(1).schema.serialize()).decode()},
-    "describe_dataset": {"dataset": "cpu"},
-    "set_retention": {"dataset": "cpu", "retention": None},
-    "expire": {"dataset": "cpu"},
-    "drop_dataset": {"dataset": "cpu", "confirm": "cpu"},
-    "manifest": {"dataset": "cpu"},
-    "receipt": {"dataset": "cpu", "idempotency_key": "a"},
-    "abandon": {"dataset": "cpu", "idempotency_key": "a"},
-    "history": {"dataset": "cpu"},
-    "sql": {"query": "SELECT 1"},
-    "sweep": {},
-    "stats": {},
-}
 
 
 def section(name: str) -> str:

@@ -26,7 +26,7 @@ HEADER = "adbc.flight.sql.rpc.call_header."
 
 @pytest.fixture(name="adbc")
 def _adbc(server_url: str) -> Iterator[flight_sql.Connection]:
-    """A connection; opening it asks for CommandGetSqlInfo, closing it calls CloseSession. Both are refused."""
+    """A connection; opening it asks for CommandGetSqlInfo, closing it calls CloseSession."""
     with flight_sql.connect(server_url.replace("grpc://", "grpc+tcp://"), autocommit=True) as connection:
         yield connection
 
@@ -69,6 +69,23 @@ def test_replace_is_refused(client: timestore.Client, adbc: flight_sql.Connectio
     """Mode replace is refused as unsupported, and deletes nothing."""
     _ingest(adbc)
     assert "[unsupported] mode replace" in _refusal(adbc, mode="replace")
+    assert client.describe("cpu")["rows"] == 1_000
+
+
+def test_a_temporary_table_is_refused(client: timestore.Client, adbc: flight_sql.Connection) -> None:
+    """There are no temporary tables; nothing is stored as if there were."""
+    with adbc.cursor() as cursor, pytest.raises(adbc_driver_manager.Error, match=r"\[unsupported\].*temporary"):
+        cursor.adbc_ingest("cpu", SENT, mode="create", temporary=True)
+    assert client.datasets() == []
+
+
+def test_the_catalog_and_schema_of_metadata_may_be_named(client: timestore.Client, adbc: flight_sql.Connection) -> None:
+    """What metadata says a table is in may be said of an ingest too; another place is refused."""
+    with adbc.cursor() as cursor:
+        catalog, schema = adbc.adbc_current_catalog, adbc.adbc_current_db_schema
+        assert cursor.adbc_ingest("cpu", SENT, mode="create", catalog_name=catalog, db_schema_name=schema) == 1_000
+        with pytest.raises(adbc_driver_manager.Error, match=r"\[unsupported\].*another catalog"):
+            cursor.adbc_ingest("cpu", SENT, mode="append", catalog_name="elsewhere")
     assert client.describe("cpu")["rows"] == 1_000
 
 
@@ -134,29 +151,30 @@ def _finish(put: RawPut) -> str | None:
     return None
 
 
-QUERY = any_command("CommandStatementQuery", b"\x0a\x08SELECT 1")
+UPDATE = any_command("CommandStatementUpdate", b"\x0a\x0eDROP TABLE cpu")
+CALLED = any_command("CommandGetSomethingNew", b"")
 
 
 RPCS: dict[str, Callable[[flight.FlightClient], object]] = {
-    "get_flight_info": lambda raw: raw.get_flight_info(flight.FlightDescriptor.for_command(QUERY)),
-    "do_put": lambda raw: raw.do_put(flight.FlightDescriptor.for_command(QUERY), SENT.schema)[0].close(),
-    "do_get": lambda raw: raw.do_get(flight.Ticket(QUERY)).read_all(),
-    "do_action": lambda raw: list(raw.do_action("CreatePreparedStatement")),
+    "get_flight_info": lambda raw: raw.get_flight_info(flight.FlightDescriptor.for_command(UPDATE)),
+    "get_flight_info of what is new": lambda raw: raw.get_flight_info(flight.FlightDescriptor.for_command(CALLED)),
+    "do_put": lambda raw: raw.do_put(flight.FlightDescriptor.for_command(UPDATE), SENT.schema)[0].close(),
+    "do_get": lambda raw: raw.do_get(flight.Ticket(CALLED)).read_all(),
+    "do_action": lambda raw: list(raw.do_action("BeginTransaction")),
 }
 
 
 @pytest.mark.parametrize("rpc", RPCS)
-def test_sql_is_refused_as_unsupported(server_url: str, rpc: str) -> None:
-    """A command of Flight SQL that is not an ingest says that there is no SQL, not that it is bad JSON."""
+def test_what_databases_have_is_refused_as_unsupported(server_url: str, rpc: str) -> None:
+    """Updates, transactions and commands of later days are refused by name, not as bad JSON."""
     with flight.FlightClient(server_url) as raw, pytest.raises(flight.FlightError) as caught:
         RPCS[rpc](raw)
     assert typed(caught.value).kind == "unsupported"
-    assert "SQL over Flight is not there yet" in str(caught.value)
 
 
 def test_get_schema_tells_the_kind_and_no_traceback(server_url: str) -> None:
     """Pyarrow translates no error of `get_schema`: kind and message arrive as text, nothing of our code does."""
-    for command, kind in ((QUERY, "unsupported"), (b"x", "descriptor_invalid"), (ABSENT, "dataset_not_found")):
+    for command, kind in ((UPDATE, "unsupported"), (b"x", "descriptor_invalid"), (ABSENT, "dataset_not_found")):
         with flight.FlightClient(server_url) as raw, pytest.raises(pa.ArrowException) as caught:
             raw.get_schema(flight.FlightDescriptor.for_command(command))
         assert f"[{kind}]" in str(caught.value)
@@ -165,12 +183,6 @@ def test_get_schema_tells_the_kind_and_no_traceback(server_url: str) -> None:
 
 
 ABSENT = b'{"v": 1, "dataset": "absent"}'
-
-
-def test_a_query_through_the_driver_says_what_to_do(adbc: flight_sql.Connection) -> None:
-    """Somebody who tries SQL reads that there is none yet."""
-    with adbc.cursor() as cursor, pytest.raises(adbc_driver_manager.Error, match="SQL over Flight is not there yet"):
-        cursor.execute("SELECT 1")
 
 
 @pytest.mark.parametrize("end", ["", "a"])

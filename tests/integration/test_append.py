@@ -29,6 +29,8 @@ def test_receipt_means_visible(client: timestore.Client) -> None:
     assert client.read("cpu").equals(sent)
 
 
+@pytest.mark.capability("DuckDB", "reads")
+@pytest.mark.capability("DuckDB", "SQL")
 def test_files_hold_the_rows(client: timestore.Client) -> None:
     """A person with DuckDB finds the rows of a partition, in order, in the file that the manifest names."""
     sent = cpu_table(10_000)

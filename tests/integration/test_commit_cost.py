@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from pathlib import Path
 from uuid import UUID
+
+import pytest
 
 import timestore
 from catalog.connections import Connections
 from catalog.ledger import Ledger
 from catalog.records import CommitPlan, NewAppend
+from storage.horizon import read_horizon
+from storage.local import LocalStore
 from tests.fixtures.data import cpu_table
 from tests.fixtures.proxy import PostgresProxy
-from tests.fixtures.server import StartService
+from tests.fixtures.server import StartService, wait_until
 from timestore.identifiers import uuid7
 
 GROUP = 500
 
 
-def test_statements_per_append(start_service: StartService, proxy: PostgresProxy, connections: Connections) -> None:
+def test_statements_per_append(
+    start_service: StartService,
+    proxy: PostgresProxy,
+    connections: Connections,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The first append and the ten-thousandth cost the same number of SQL statements."""
+    monkeypatch.setattr("timestore_app.background.HORIZON_INTERVAL_S", threading.TIMEOUT_MAX)
     service = start_service(catalog_dsn=proxy.dsn)
+    wait_until(lambda: read_horizon(LocalStore(root=tmp_path / "data")) > 0)
     with timestore.connect(service.url) as client:
         client.append("other", cpu_table(10))  # the pools have their connections
         first = _statements(proxy, client, 0)

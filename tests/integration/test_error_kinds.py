@@ -137,6 +137,16 @@ def _(world: World) -> object:
     return world.client().read("cpu")
 
 
+@_produces("storage_not_found")
+def _(world: World) -> object:
+    return _append(world, SENT, create={"storage": "nowhere"})
+
+
+@_produces("storage_exists")
+def _(world: World) -> object:
+    return world.client().add_storage("default", "/nowhere")
+
+
 @_produces("receipt_not_found")
 def _(world: World) -> object:
     client = world.client()

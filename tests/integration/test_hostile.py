@@ -6,11 +6,13 @@ import struct
 from collections.abc import Iterator
 
 import grpc
+import pyarrow as pa
 import pytest
 
 import timestore
 from tests.fixtures.data import cpu_table
-from tests.fixtures.raw_flight import DO_PUT, field, flight_data, ipc_messages
+from tests.fixtures.flight_sql import field
+from tests.fixtures.raw_flight import DO_PUT, flight_data, ipc_messages
 from tests.fixtures.raw_put import command
 
 
@@ -57,6 +59,20 @@ def test_bad_offsets(server_url: str, offsets: tuple[int, int, int]) -> None:
     code = _put(server_url, [flight_data(schema, command(dataset="cpu", end="eof")), request])
 
     assert code is grpc.StatusCode.UNKNOWN  # input errors
+
+
+def test_far_lists(server_url: str) -> None:
+    """Lists that would end far behind their values are refused; even asking such a batch for its size would crash."""
+    schema, batch = ipc_messages(cpu_table(2).append_column("tags", pa.array([["a", "b"], ["c"]])))
+    body = batch.body.to_pybytes()
+    lists = struct.pack("<3i", 0, 2, 3)
+    assert body.count(lists) == 1
+    broken = body.replace(lists, struct.pack("<3i", 0, 1 << 30, (1 << 30) + 1))
+    request = field(2, batch.metadata.to_pybytes()) + field(1000, broken)
+
+    code = _put(server_url, [flight_data(schema, command(dataset="cpu", end="eof")), request])
+
+    assert code is grpc.StatusCode.UNKNOWN
 
 
 def test_bad_utf8(server_url: str) -> None:

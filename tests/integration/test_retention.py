@@ -18,6 +18,7 @@ import timestore
 from catalog.connections import Connections
 from catalog.lifecycle import Lifecycle
 from storage.local import LocalStore
+from storage.targets import Targets
 from tests.fixtures.actions import act_one
 from tests.fixtures.catalog_rows import today
 from tests.fixtures.data import cpu_table
@@ -49,7 +50,7 @@ def _keep_house(connections: Connections, tmp_path: Path) -> Keep:
     def keep(*, retention: timedelta = NOW, lifetime: timedelta = NOW, store: Any = None) -> None:
         Housekeeping(
             lifecycle=Lifecycle(connections=connections),
-            store=store or LocalStore(root=tmp_path / "data"),
+            targets=Targets(default=store or LocalStore(root=tmp_path / "data")),
             history_retention=retention,
             ticket_lifetime=lifetime,
             lease=timedelta(seconds=30),
@@ -285,7 +286,7 @@ def test_many_servers_keep_house_at_once(client: timestore.Client, keep_house: K
 
 def test_servers_keep_house_on_their_own(start_service: StartService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to ask: a server expires windows at an interval, again and again."""
-    monkeypatch.setattr("timestore_app.service.HOUSEKEEPING_INTERVAL_S", 0.05)
+    monkeypatch.setattr("timestore_app.background.HOUSEKEEPING_INTERVAL_S", 0.05)
     with timestore.connect(start_service().url, retries=False) as client:
         client.append("cpu", OLD, create={"retention": "30d"})
         wait_until(lambda: client.describe("cpu")["rows"] == 0)

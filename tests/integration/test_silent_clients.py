@@ -95,10 +95,11 @@ def test_bytes_that_trickle_keep_no_put_alive(start_service: StartService) -> No
     """A client that sends one message byte by byte is given up as silent, though its connection is never quiet."""
     service = start_service(put_idle_timeout_s=0.5)
     begin, batch = flight_messages(SENT, command(dataset="cpu", idempotency_key="a"))
+    trickle = Trickle(service.port)
     with (
-        Trickle(service.port) as trickle,
         grpc.insecure_channel(f"127.0.0.1:{trickle.port}", [("grpc.max_send_message_length", -1)]) as channel,
         timestore.connect(service.url) as client,
+        trickle,  # ends first: the channel waits until all that it has to say was passed on
     ):
         call = channel.stream_stream(DO_PUT)(iter([begin, batch]), timeout=60)
         next(call)  # ready

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +19,8 @@ import timestore
 from tests.fixtures.data import START, cpu_table
 from tests.fixtures.server import ServerProcess, wait_until
 from timestore.errors import InvalidInputError, NotFoundError, OverloadedError
-from timestore_app.service import SQL_QUERIES, Service
+from timestore_app.reading_side import SQL_QUERIES
+from timestore_app.service import Service
 
 ROWS = cpu_table(20_000)  # three days
 HOSTILE = [
@@ -64,6 +67,17 @@ HOSTILE = [
     "SELECT " + "(" * 5_000 + "1" + ")" * 5_000,
     "\0",
 ]
+ENDLESS = "SELECT count(*) FROM range(1000000000000) a, range(1000000) b"
+
+
+def running_queries(server_pid: int) -> list[psutil.Process]:
+    """Find the processes of the queries that a server runs."""
+    queries = []
+    for child in psutil.Process(server_pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if "readers.sql_process" in " ".join(child.cmdline()):
+                queries.append(child)
+    return queries
 
 
 @pytest.fixture(name="filled")
@@ -196,7 +210,7 @@ def test_hostile_queries_are_refused(filled: timestore.Client, tmp_path: Path) -
 @pytest.mark.parametrize(
     "query",
     [
-        "SELECT count(*) FROM range(1000000000000) a, range(1000000) b",
+        ENDLESS,
         "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT max(i) FROM t",
         "SELECT sum(a.errors * b.errors * c.errors) FROM cpu a, cpu b, cpu c",
     ],
@@ -249,19 +263,18 @@ def test_huge_results_stream(filled: timestore.Client) -> None:
 
 def test_only_so_many_queries_at_once(start_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the number of queries that may run at once the answer is ``overloaded``, with a delay; places come back."""
-    monkeypatch.setattr("readers.sql.ACQUIRE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("readers.query_places.ACQUIRE_TIMEOUT_S", 0.1)
     url = start_service().url
-    endless = "SELECT count(*) FROM range(1000000000000) a, range(1000000) b"
     with timestore.connect(url, retries=False) as client:
 
         def run() -> None:
             with pytest.raises(InvalidInputError):
-                client.sql(endless, timeout_s=5)
+                client.sql(ENDLESS, timeout_s=5)
 
         threads = [threading.Thread(target=run) for _ in range(SQL_QUERIES)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: len(psutil.Process().children(recursive=True)) >= SQL_QUERIES)
+        wait_until(lambda: len(running_queries(os.getpid())) == SQL_QUERIES)
         with pytest.raises(OverloadedError) as caught:
             client.sql("SELECT 1", timeout_s=5)
         for thread in threads:
@@ -277,15 +290,14 @@ def test_query_dies_with_its_server(server_process: Callable[..., ServerProcess]
 
         def run() -> None:
             with pytest.raises(timestore.TimestoreError):
-                client.sql("SELECT count(*) FROM range(1000000000000) a, range(1000000) b", timeout_s=300)
+                client.sql(ENDLESS, timeout_s=300)
 
         thread = threading.Thread(target=run)
         thread.start()
         queries: list[psutil.Process] = []
 
         def found() -> bool:
-            children = psutil.Process(server.pid).children()
-            queries[:] = [child for child in children if "sql_process.py" in " ".join(child.cmdline())]
+            queries[:] = running_queries(server.pid)
             return len(queries) == 1 and queries[0].cpu_times().user > 1.0
 
         wait_until(found)

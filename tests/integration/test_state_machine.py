@@ -30,6 +30,7 @@ import timestore
 from catalog.connections import Connections
 from catalog.lifecycle import Lifecycle
 from storage.local import LocalStore
+from storage.targets import Targets
 from tests.fixtures.dataset_model import DAYS, RETENTION, DatasetModel, Put
 from tests.fixtures.files import manifest_paths, published_files
 from tests.fixtures.proxy import PostgresProxy
@@ -82,7 +83,7 @@ class _Site:
         """Delete everything that only older versions saw, as if all retentions were over."""
         housekeeping = Housekeeping(
             lifecycle=Lifecycle(connections=self._connections),
-            store=LocalStore(root=self.storage),
+            targets=Targets(default=LocalStore(root=self.storage)),
             history_retention=NOW,
             ticket_lifetime=NOW,
             lease=NOW,

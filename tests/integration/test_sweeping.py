@@ -18,6 +18,7 @@ from catalog.lifecycle import SWEPT_KEPT, Lifecycle
 from catalog.records import Intent
 from storage.local import LocalStore
 from storage.store import StoredObject
+from storage.targets import Targets
 from tests.fixtures.data import cpu_table
 from tests.fixtures.files import published_files
 from tests.fixtures.raw_put import RawPut, command
@@ -43,7 +44,7 @@ class World:
         ledger = Ledger(connections=self.connections, run_id=uuid4())
         ledger.start_lease(address="here", software_version="0", lease_s=lease_s)
         file_id, path = uuid4(), self.storage / "cpu" / f"{name}.duckdb"
-        ledger.record_intents([Intent(holder_id=file_id, path=f"cpu/{path.name}")])
+        ledger.record_intents([Intent(holder_id=file_id, storage="default", path=f"cpu/{path.name}")])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"rows")
         return file_id, path
@@ -52,7 +53,7 @@ class World:
         """Sweep as a server does that has run for a lease."""
         return Housekeeping(
             lifecycle=self.lifecycle,
-            store=store or self.store,
+            targets=Targets(default=store or self.store),
             history_retention=NOW,
             ticket_lifetime=NOW,
             lease=lease,
@@ -234,7 +235,7 @@ def test_sweeping_on_request(start_service: StartService, world: World) -> None:
     )
 
     with timestore.connect(url) as client:
-        assert client.sweep() == {"condemned": 0, "deleted": 1}
-        assert client.sweep() == {"condemned": 0, "deleted": 0}
+        assert client.sweep() == {"condemned": 0, "deleted": 1, "left": {}}
+        assert client.sweep() == {"condemned": 0, "deleted": 0, "left": {}}
 
     assert not path.exists()

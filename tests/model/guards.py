@@ -34,6 +34,7 @@ class Guard(StrEnum):
     FORGOTTEN_WHEN_UPLOAD_ENDED = (
         "a server that cleans up forgets only files whose uploads had ended when it deleted them"
     )
+    BEGUN_IS_LEFT = "a server that cleans up leaves to the sweeper what it had begun to upload to a store elsewhere"
     STORAGE_LISTED_FIRST = "fsck lists the storage first and asks the catalog after"
 
 
@@ -51,6 +52,7 @@ class Place:
 
 _COMMIT = "catalog/migrations/0003_limits_and_totals.sql"  # the newest definition of `commit_appends`
 _PUT = "writers/new_put.py"
+_FILES = "writers/put_files.py"
 
 # A guard that is not here is a rule of PROTOCOL for code that does not exist yet.
 PLACES: Mapping[Guard, Place] = {
@@ -90,10 +92,10 @@ PLACES: Mapping[Guard, Place] = {
         why="one statement in autocommit mode; any exception in the function undoes all",
     ),
     Guard.INTENT_BEFORE_BYTES: Place(
-        file=_PUT, words="self._shared.ledger.record_intents(intents)", why="`_prepare` comes before `pool.submit`"
+        file=_FILES, words="self._shared.ledger.record_intents(intents)", why="`_prepare` comes before `pool.submit`"
     ),
     Guard.BYTES_BEFORE_COMMIT: Place(
-        file=_PUT, words="self._buffer.wait_until_written()", why="`finish` waits for every file to be promoted"
+        file=_FILES, words="self.buffer.wait_until_written()", why="`finish` waits for every file to be promoted"
     ),
     Guard.INTENTS_TAKEN: Place(file=_COMMIT, words="DELETE FROM intents", why="in the transaction of the commit"),
     Guard.MISSING_INTENT_REFUSED: Place(file=_COMMIT, words="IF v_intents <> (SELECT count", why="raises TS001"),
@@ -106,7 +108,7 @@ PLACES: Mapping[Guard, Place] = {
         why="`sweep_intents` is a transaction of its own; `_remove_unpublished` of a put keeps the same order",
     ),
     Guard.DELETION_CHECKED: Place(
-        file="writers/housekeeping.py", words="self._store.stat(file.path) is None", why="else it stays condemned"
+        file="writers/housekeeping.py", words="store.stat(file.path) is None", why="else it stays condemned"
     ),
     Guard.FORGOTTEN_AFTER_A_DAY: Place(
         file="catalog/migrations/0005_sweeping.sql", words="clock_timestamp() + p_keep FROM orphans", why="forget_after"
@@ -117,7 +119,7 @@ PLACES: Mapping[Guard, Place] = {
         why="a file is listed for deletion once more before it is forgotten",
     ),
     Guard.NOTHING_DELETED_AFTER_UNKNOWN: Place(
-        file=_PUT, words="self._unpublished.clear()  # the commit may have happened", why="`close` then removes nothing"
+        file=_PUT, words="self._files.let_go()  # the commit may have happened", why="`remove` then removes nothing"
     ),
     Guard.RECEIPT_FROM_THE_CATALOG: Place(
         file="catalog/ledger.py", words="raise (OutcomeUnknownError() if lost else unavailable())", why="no guess"
@@ -125,6 +127,11 @@ PLACES: Mapping[Guard, Place] = {
     Guard.FORGOTTEN_WHEN_UPLOAD_ENDED: Place(
         file="storage/local.py",
         words="def put(self, source: Path, path: str)",
-        why="when it has returned or raised, nothing lands later; any other store must leave the intent",
+        why="when it has returned or raised, nothing lands later; for any other store see the next guard",
+    ),
+    Guard.BEGUN_IS_LEFT: Place(
+        file=_FILES,
+        words="if holder_id not in may_land",
+        why="their intents stay, condemned; `sweep_intents` takes them",
     ),
 }

@@ -40,6 +40,8 @@ class Protocol:
             yield from self._call_steps(state, call)
         for file in state.uploads:
             yield from self._upload_ends(state, file)
+        for file in state.echoes:
+            yield from self._echo_ends(state, file)
         for file, stage in state.catalog.intents:
             yield from self._sweep(state, file, stage)
         yield from self._abandon(state)
@@ -97,7 +99,8 @@ class Protocol:
         if Guard.INTENT_BEFORE_BYTES not in self._guards:
             recorded = with_stages(state.catalog, dict.fromkeys(put.files, Stage.RECORDED))
             return _to(state._replace(catalog=recorded), index, step=Step.WRITING)
-        return _to(state._replace(uploads=state.uploads | set(put.files)), index, step=Step.WRITING)
+        begun = state._replace(uploads=state.uploads | set(put.files))
+        return _to(begun, index, step=Step.WRITING, begun=self._world.is_distant)
 
     def _wait_for_writes(self, state: State, index: int, put: Put) -> Steps:
         under_way = state.uploads & set(put.files)
@@ -108,10 +111,19 @@ class Protocol:
 
     def _upload_ends(self, state: State, file: str) -> Steps:
         ended = state._replace(uploads=state.uploads - {file})
-        yield f"the upload of {file} lands", ended._replace(storage=state.storage | {file})
+        landed = ended._replace(storage=state.storage | {file})
+        yield f"the upload of {file} lands", landed
+        if self._world.is_distant:
+            repeated = landed._replace(echoes=state.echoes | {file})
+            yield f"the upload of {file} lands by a second request; the first is under way still", repeated
         owner = self._owner[file]
         is_awaited = state.attempts[owner].step is Step.WRITING
         yield f"the upload of {file} fails", _refuse(ended, owner) if is_awaited else ended
+
+    def _echo_ends(self, state: State, file: str) -> Steps:
+        ended = state._replace(echoes=state.echoes - {file})
+        yield f"the first request of the upload of {file} lands late", ended._replace(storage=state.storage | {file})
+        yield f"the first request of the upload of {file} is lost", ended
 
     def _call(self, state: State, index: int) -> State:
         attempt = state.attempts[index]
@@ -147,6 +159,8 @@ class Protocol:
             condemned = with_stages(state.catalog, dict.fromkeys(own, Stage.CONDEMNED))
             after = _to(state._replace(catalog=condemned), index, step=Step.CONDEMNED, condemned=own)
             yield f"{put.name} condemns its intents", after
+        elif attempt.step is Step.CONDEMNED and attempt.begun and Guard.BEGUN_IS_LEFT in self._guards:
+            yield f"{put.name} leaves what it has uploaded to the sweeper", _end(state, index, attempt.answer)
         elif attempt.step is Step.CONDEMNED:
             # What may land later yet is left to the sweeper.
             late = state.uploads if Guard.FORGOTTEN_WHEN_UPLOAD_ENDED in self._guards else frozenset()
@@ -210,7 +224,8 @@ class Protocol:
 
     def _may_come_yet(self, state: State, file: str) -> bool:
         """Say whether bytes may still be written: then a day cannot have passed."""
-        return file in state.uploads or state.attempts[self._owner[file]].step is Step.INTENDED
+        may_land = state.uploads | state.echoes
+        return file in may_land or state.attempts[self._owner[file]].step is Step.INTENDED
 
     def _forget(self, state: State, file: str) -> Steps:
         forgotten = _staged(state, file, None)
@@ -264,7 +279,8 @@ def _with_attempt(state: State, index: int, attempt: Attempt) -> State:
 
 def _refuse(state: State, index: int) -> State:
     """Answer a put with an error; its files are cleaned up next."""
-    return _with_attempt(state, index, Attempt(step=Step.REFUSED, answer=Answer.REFUSED))
+    begun = state.attempts[index].begun
+    return _with_attempt(state, index, Attempt(step=Step.REFUSED, answer=Answer.REFUSED, begun=begun))
 
 
 def _end(state: State, index: int, answer: Answer, *, step: Step = Step.ENDED) -> State:

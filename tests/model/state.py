@@ -62,6 +62,7 @@ class Attempt(NamedTuple):
     step: Step = Step.NEW
     schema: int = 0  # the schema version that it was planned with
     calls: int = 0
+    begun: bool = False  # whether it has uploaded anything to a store elsewhere
     condemned: frozenset[str] = frozenset()  # files that it condemned itself
     answer: Answer = Answer.NONE
 
@@ -137,6 +138,7 @@ class State(NamedTuple):
     catalog: Catalog
     storage: frozenset[str]
     uploads: frozenset[str]  # under way: each may land or get lost, whatever becomes of its server
+    echoes: frozenset[str]  # of uploads that ended: a request that was repeated, and may land once more
     calls: frozenset[Call]
     attempts: tuple[Attempt, ...]
     receipts: frozenset[Receipt]
@@ -149,6 +151,7 @@ class World(NamedTuple):
 
     name: str
     puts: tuple[Put, ...]
+    is_distant: bool = False  # whether a store elsewhere gets the files, by requests that are repeated
     abandons: str = ""  # a key
     fsck: bool = False
 
@@ -158,6 +161,7 @@ class World(NamedTuple):
             catalog=Catalog(),
             storage=frozenset(),
             uploads=frozenset(),
+            echoes=frozenset(),
             calls=frozenset(),
             attempts=tuple(Attempt() for _ in self.puts),
             receipts=frozenset(),

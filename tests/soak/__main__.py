@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,7 @@ from writers.housekeeping import Housekeeping
 
 HANGS_AFTER_S = 420.0  # beyond the minutes asked for: then something waits for ever, and all stacks are printed
 SWEPT_WITHIN_S = 60.0
+DONE_WITHIN_S = 120.0  # beyond the minutes asked for: what must have been done at least once
 MAX_VIOLATIONS = 50  # told; more would tell nothing new
 
 
@@ -53,7 +55,7 @@ class Violations:
 class Soak:
     """One run in a directory of its own."""
 
-    def __init__(self, *, directory: Path, seed: int, appends_per_dataset: int) -> None:
+    def __init__(self, *, directory: Path, seed: int, appends_per_dataset: int, until: Sequence[str] = ()) -> None:
         self._violations = Violations()
         self._violation = self._violations.report
         self._book = Book(violation=self._violation)
@@ -61,6 +63,7 @@ class Soak:
         self._directory = directory
         self._seed = seed
         self._appends_per_dataset = appends_per_dataset
+        self._until = until
 
     def run(self, seconds: float) -> bool:
         """Do it all; return whether nothing was wrong."""
@@ -102,6 +105,7 @@ class Soak:
             watch.start()
             faults.run(seconds)
             self._cluster.wait_until_up()
+            self._wait_until_done()
             ended.set()
             watch.join()
             keeper.end_stage()
@@ -112,6 +116,12 @@ class Soak:
             for client in clients:
                 client.kill()
         return keeper.settle_all()
+
+    def _wait_until_done(self) -> None:
+        """Let clients go on until all that was asked for has happened: a slow machine needs longer."""
+        deadline = time.monotonic() + DONE_WITHIN_S
+        while not all(self._book.counts[name] for name in self._until) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _keep(self, keeper: Keeper, ended: threading.Event) -> None:
         try:
@@ -173,6 +183,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--appends-per-dataset", type=int, default=60, help="then it is checked whole and replaced")
+    parser.add_argument("--until", action="append", default=[], help="go on until this line of the table is not zero")
     arguments = parser.parse_args()
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # that Postgres is away is no news here
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
@@ -182,7 +193,12 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="timestore-soak-"))
     sys.stdout.write(f"{arguments.minutes:g} minutes in {directory}, seed {arguments.seed}\n")
     sys.stdout.flush()
-    soak = Soak(directory=directory, seed=arguments.seed, appends_per_dataset=arguments.appends_per_dataset)
+    soak = Soak(
+        directory=directory,
+        seed=arguments.seed,
+        appends_per_dataset=arguments.appends_per_dataset,
+        until=arguments.until,
+    )
     if not soak.run(arguments.minutes * 60):
         sys.stdout.write(f"look at {directory}; run again with --seed {arguments.seed}\n")
         return 1

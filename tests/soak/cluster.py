@@ -16,6 +16,7 @@ from catalog.connections import Connections
 from catalog.embedded import EmbeddedPostgres
 from catalog.lifecycle import Lifecycle
 from storage.local import LocalStore
+from storage.targets import Targets
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.server import ServerProcess, wait_until
 from tests.soak.book import Report
@@ -153,7 +154,7 @@ class Cluster:
                 connections,
                 Housekeeping(
                     lifecycle=Lifecycle(connections=connections),
-                    store=LocalStore(root=self.storage),
+                    targets=Targets(default=LocalStore(root=self.storage)),
                     history_retention=AT_ONCE,
                     ticket_lifetime=AT_ONCE,
                     lease=AT_ONCE,

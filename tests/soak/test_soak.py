@@ -23,6 +23,7 @@ DONE = ("receipts, first", "receipts, replayed", "refused, idempotency_conflict"
 def test_nothing_is_lost_and_nothing_twice() -> None:
     """Clients, servers and Postgres die, connections are cut: every receipt holds, and no file is left over."""
     command = [sys.executable, "-m", "tests.soak", "--minutes", MINUTES, "--appends-per-dataset", "20"]
+    command += [f"--until={name}" for name in DONE]
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=same_user_environment())
 
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-8000:]

@@ -41,6 +41,8 @@ def run_together(threads: int, rounds: int, step: Callable[[int, int], bool]) ->
 class StoreContract:
     """The promises of ``storage.store.Store``."""
 
+    rounds = 25  # of threads that race; fewer where each takes long
+
     @pytest.fixture
     def make_source(self, tmp_path: Path) -> MakeSource:
         """Return a function that makes finished local files to be published."""
@@ -112,7 +114,7 @@ class StoreContract:
         def create(thread: int, number: int) -> bool:
             return store.put_bytes(bytes([thread]) * 1_000, f"markers/{number}.json")
 
-        wins = run_together(4, 25, create)
+        wins = run_together(8, self.rounds, create)
         for number, won in enumerate(zip(*wins, strict=True)):
             assert won.count(True) == 1
             assert stored(store, f"markers/{number}.json") == bytes([won.index(True)]) * 1_000

@@ -14,7 +14,7 @@ from storage.local import LocalStore
 from storage.opening import open_store
 from storage.store import Store
 from tests.storage.store_contract import MakeSource, StoreContract, stored
-from timestore.errors import InternalError, InvalidInputError, RetryableError, TimestoreError
+from timestore.errors import InternalError, RetryableError, TimestoreError
 
 SHARED_MEMORY = Path("/dev/shm")  # another file system than the temporary directory's
 
@@ -174,11 +174,3 @@ def test_a_url_or_a_directory_names_a_local_store(tmp_path: Path) -> None:
     for spelling in (str(tmp_path), f"file://{tmp_path}"):
         store = open_store(spelling)
         assert store.local_path("a") == tmp_path / "a"
-
-
-@pytest.mark.parametrize("url", ["memory://x", "nonsense://x", "s3://bucket/prefix"])
-def test_other_urls_are_refused(url: str) -> None:
-    """A storage that is not supported is ``unsupported``, before anything is written."""
-    with pytest.raises(InvalidInputError) as caught:
-        open_store(url)
-    assert caught.value.kind == "unsupported"

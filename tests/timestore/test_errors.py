@@ -29,6 +29,8 @@ PINNED = [
     (401, GrpcCode.UNAUTHENTICATED, AccessDeniedError, "unauthenticated"),
     (403, GrpcCode.PERMISSION_DENIED, AccessDeniedError, "permission_denied"),
     (404, UNKNOWN, NotFoundError, "dataset_not_found receipt_not_found version_not_found action_unknown"),
+    (404, UNKNOWN, NotFoundError, "storage_not_found"),  # decision 0049
+    (409, UNKNOWN, ConflictError, "storage_exists"),  # decision 0049
     (409, UNKNOWN, ConflictError, "idempotency_conflict idempotency_abandoned dataset_exists"),
     (410, UNKNOWN, NotFoundError, "version_expired"),
     (413, UNKNOWN, InvalidInputError, "batch_too_large too_many_windows too_many_rows dataset_full"),

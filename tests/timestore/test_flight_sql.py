@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from hypothesis import given, settings
@@ -12,12 +15,18 @@ from timestore.descriptor import EndRule, PutDescriptor, Target
 from timestore.errors import InvalidInputError, TimestoreError
 from timestore.flight_sql import (
     ACTIONS,
+    CATALOG,
+    SCHEMA,
+    Statement,
     command_name,
+    encode,
     encode_update_count,
+    parse_command,
     parse_ingest,
     refuse_action,
     refuse_command,
 )
+from timestore.flight_sql.statements import Described, PinnedDataset
 
 
 def _refused(command: bytes, headers: dict[str, str] | None = None) -> TimestoreError:
@@ -68,10 +77,10 @@ def test_other_options_are_invalid(options: tuple[int, int]) -> None:
     ("extra", "name"),
     [
         (field(3, b"public"), "schema"),
-        (field(4, b"main"), "catalog"),
+        (field(4, b"other"), "catalog"),
         (b"\x28\x01", "temporary"),
         (field(6, b"\x00"), "transaction_id"),
-        (field(1000, field(1, b"k") + field(2, b"v")), "options"),
+        (field(1000, field(1, b"k") + field(2, b"v")), "option 'k'"),
         (field(7, b"new"), "does not know"),
         (field(1, b"\x18\x01"), "does not know"),
     ],
@@ -113,11 +122,91 @@ def test_a_foreign_any_is_not_flight_sql() -> None:
     assert parse_ingest(foreign, {}) is None
 
 
+def test_options_stand_for_headers() -> None:
+    """A client that can set no headers gives idempotency key, semantic key and row count as options of the command."""
+    options = {"x-idempotency-key": b"a", "x-timestore-key": b'{"region": "eu"}', "x-timestore-expected-rows": b"7"}
+    extra = b"".join(field(1000, field(1, name.encode()) + field(2, value)) for name, value in options.items())
+    parsed = parse_ingest(ingest_command("cpu", 1, 2, extra), {"x-idempotency-key": "a"})
+    assert parsed is not None
+    assert (parsed.idempotency_key, parsed.expected_rows, parsed.key.as_dict()) == ("a", 7, {"region": "eu"})
+    assert _refused(ingest_command("cpu", 1, 2, extra), {"x-idempotency-key": "b"}).kind == "descriptor_invalid"
+
+
+def test_the_catalog_and_schema_that_metadata_names() -> None:
+    """An ingest may name the one catalog and the one schema that there are."""
+    extra = field(3, SCHEMA.encode()) + field(4, CATALOG.encode())
+    assert parse_ingest(ingest_command("cpu", 1, 2, extra), {}) == parse_ingest(ingest_command("cpu", 1, 2), {})
+
+
 def test_other_commands_are_refused_by_name() -> None:
-    """Any other command says that SQL is not there yet, and what to use instead."""
-    with pytest.raises(InvalidInputError, match=r"SQL over Flight is not there yet.*CommandStatementQuery") as caught:
-        refuse_command(any_command("CommandStatementQuery", field(1, b"SELECT 1")))
-    assert (caught.value.kind, caught.value.details["command"]) == ("unsupported", "CommandStatementQuery")
+    """A command that has no place says so by its name, and what to use instead."""
+    with pytest.raises(InvalidInputError, match=r"CommandStatementUpdate.*adbc_ingest") as caught:
+        refuse_command(any_command("CommandStatementUpdate", field(1, b"DROP TABLE cpu")))
+    assert (caught.value.kind, caught.value.details["command"]) == ("unsupported", "CommandStatementUpdate")
+
+
+def test_absent_and_empty_differ() -> None:
+    """A filter that was left out is not the empty filter: the empty catalog has nothing."""
+    absent = parse_command(any_command("CommandGetTables", b""))
+    empty = parse_command(any_command("CommandGetTables", field(1, b"") + field(4, b"TABLE") + b"\x28\x01"))
+    assert absent is not None
+    assert empty is not None
+    assert (absent.optional("catalog"), empty.optional("catalog")) == (None, "")
+    assert (list(empty.fields.table_types), empty.fields.include_schema) == (["TABLE"], True)
+
+
+def test_messages_are_encoded_as_the_specification_says() -> None:
+    """A ticket travels in an Any, a handle in a bare message, both with the field numbers of FlightSql.proto."""
+    assert encode("TicketStatementQuery", wrapped=True, statement_handle=b"h") == any_command(
+        "TicketStatementQuery", field(1, b"h")
+    )
+    assert encode("DoPutPreparedStatementResult", prepared_statement_handle=b"h") == field(1, b"h")
+    options = {"catalog": {"string_value": "timestore"}}
+    assert encode("GetSessionOptionsResult", session_options=options) == field(
+        1, field(1, b"catalog") + field(2, field(1, b"timestore"))
+    )
+
+
+STATEMENT = Statement(
+    query="SELECT ?",
+    parameters=b"\x00\xff",
+    described=Described(schema=b"\x01", shapes={"cpu": "a/1/0"}),
+    pinned={"cpu": PinnedDataset(incarnation=UUID(int=7), version=3)},
+    timeout_s=5.0,
+)
+
+
+@pytest.mark.parametrize("statement", [STATEMENT, Statement(query="SELECT 'ä'"), replace(STATEMENT, pinned={})])
+def test_a_handle_says_all_that_a_statement_is(statement: Statement) -> None:
+    """Any server makes of a handle what the one that gave it out made: it holds the whole statement."""
+    assert Statement.parse(statement.to_bytes()) == statement
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"v":1}',
+        b'{"v":2,"query":"x"}',
+        b'{"v":1,"query":"x","other":1}',
+        b'{"v":1,"query":"x","parameters":"%"}',
+        b'{"v":1,"query":"x","pinned":{"cpu":"1"}}',
+        b'{"v":1,"query":"x","pinned":{"cpu":"00000000-0000-0000-0000-000000000007/-1"}}',
+        b'{"v":1,"query":"x","timeout_s":-1}',
+    ],
+)
+def test_other_handles_are_refused(body: bytes) -> None:
+    """What no server gave out is the caller's mistake."""
+    with pytest.raises(InvalidInputError):
+        Statement.parse(body)
+
+
+def test_a_handle_is_bounded() -> None:
+    """A statement that would not fit into a handle is refused with the limit, before it is handed out."""
+    with pytest.raises(InvalidInputError, match="at most 786432 are allowed") as caught:
+        Statement(query="x", parameters=b"x" * 700_000).to_bytes()
+    assert caught.value.kind == "query_too_expensive"
 
 
 def test_actions_are_refused_by_name() -> None:

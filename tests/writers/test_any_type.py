@@ -23,8 +23,10 @@ from timestore.names import NO_KEY
 from timestore.windows import WindowLength
 from writers.data_file import AppendFacts, DuckDBWriter, FileRequest
 from writers.spill import SpillFile
+from writers.staging_room import StagingRoom
 
 MEMORY_LIMIT_BYTES = 256 << 20
+ROOM = StagingRoom(limit_bytes=1 << 40)
 
 
 class FileTrip:
@@ -33,7 +35,10 @@ class FileTrip:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.writer = DuckDBWriter(
-            memory_limit_bytes=MEMORY_LIMIT_BYTES, temporary_directory=directory / "duckdb", storage_version="v1.5.0"
+            memory_limit_bytes=MEMORY_LIMIT_BYTES,
+            keep_bytes=0,
+            temporary_directory=directory / "duckdb",
+            storage_version="v1.5.0",
         )
         self.reader = FileReader(memory_limit_bytes=MEMORY_LIMIT_BYTES)
 
@@ -103,7 +108,7 @@ def test_any_rows_go_every_way_that_a_put_has(
     joined = pa.concat_batches([plain_batch(batch) for batch in sent])
     shuffle = random.permutation(joined.num_rows)
     shuffled = take_batch(joined, shuffle)
-    spill = SpillFile(path=trip.directory / f"{uuid4()}.arrow")
+    spill = SpillFile(path=trip.directory / f"{uuid4()}.arrow", room=ROOM)
     mapped, _ = spill.write(shuffled.slice(0, joined.num_rows // 2))
     spill.close()
     parts = [mapped, shuffled.slice(joined.num_rows // 2)]

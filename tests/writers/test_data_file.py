@@ -35,7 +35,10 @@ class Workbench:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.writer = DuckDBWriter(
-            memory_limit_bytes=MEMORY_LIMIT_BYTES, temporary_directory=directory / "duckdb", storage_version="v1.5.0"
+            memory_limit_bytes=MEMORY_LIMIT_BYTES,
+            keep_bytes=0,
+            temporary_directory=directory / "duckdb",
+            storage_version="v1.5.0",
         )
         self.reader = FileReader(memory_limit_bytes=MEMORY_LIMIT_BYTES)
 

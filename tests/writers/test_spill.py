@@ -10,6 +10,9 @@ import pyarrow as pa
 import pytest
 
 from writers.spill import SpillFile
+from writers.staging_room import StagingRoom
+
+ROOM = StagingRoom(limit_bytes=1 << 40)
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def _batch(first: int, rows: int) -> pa.RecordBatch:
 
 def test_spilled_batches_are_read_as_they_were(tmp_path: Path) -> None:
     """Batches of any size come back equal and valid, whole and sliced, long after others were written."""
-    file = SpillFile(path=tmp_path / "put.arrow")
+    file = SpillFile(path=tmp_path / "put.arrow", room=ROOM)
     batches = [_batch(0, 1), _batch(1, 5_000), _batch(0, 10_000).slice(100, 7), _batch(9, 3)]
     spilled = [file.write(batch)[0] for batch in batches]
     for read, batch in zip(spilled, batches, strict=True):
@@ -41,9 +44,9 @@ def test_spilled_batches_are_read_as_they_were(tmp_path: Path) -> None:
 
 def test_a_closed_file_is_gone_and_its_batches_stay_readable(tmp_path: Path) -> None:
     """Closing removes the file, also while a writer still reads from it; without a spill there never was one."""
-    file = SpillFile(path=tmp_path / "put.arrow")
+    file = SpillFile(path=tmp_path / "put.arrow", room=ROOM)
     file.close()
-    file = SpillFile(path=tmp_path / "put.arrow")
+    file = SpillFile(path=tmp_path / "put.arrow", room=ROOM)
     read, _ = file.write(_batch(0, 1_000))
     file.close()
     assert list(tmp_path.iterdir()) == []
@@ -52,7 +55,7 @@ def test_a_closed_file_is_gone_and_its_batches_stay_readable(tmp_path: Path) -> 
 
 def test_what_follows_a_failed_spill_is_read_as_it_was(tmp_path: Path) -> None:
     """A spill that the disk did not take is an OSError, and shifts nothing that is written after it."""
-    file = SpillFile(path=tmp_path / "put.arrow")
+    file = SpillFile(path=tmp_path / "put.arrow", room=ROOM)
     first, _ = file.write(_batch(0, 1_000))
     with _files_limited_to((tmp_path / "put.arrow").stat().st_size + 5_000), pytest.raises(OSError, match="large"):
         file.write(_batch(1_000, 100_000))
@@ -64,7 +67,7 @@ def test_what_follows_a_failed_spill_is_read_as_it_was(tmp_path: Path) -> None:
 
 def test_a_file_that_fails_at_its_first_spill_is_removed(tmp_path: Path) -> None:
     """A full disk gets its space back when the put closes."""
-    file = SpillFile(path=tmp_path / "put.arrow")
+    file = SpillFile(path=tmp_path / "put.arrow", room=ROOM)
     with _files_limited_to(5_000), pytest.raises(OSError, match="large"):
         file.write(_batch(0, 100_000))
     file.close()

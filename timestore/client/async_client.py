@@ -16,9 +16,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def connect_async(url: str, *, deadline_s: float = DEFAULT_DEADLINE_S, retries: bool = True) -> AsyncClient:
-    """Return a client as ``connect`` does, whose methods are awaited."""
-    return AsyncClient(connect(url, deadline_s=deadline_s, retries=retries))
+def connect_async(
+    url: str, *, deadline_s: float = DEFAULT_DEADLINE_S, retries: bool = True, **access: Any
+) -> AsyncClient:
+    """Return a client as ``connect`` does, whose methods are awaited; ``access`` are its other options."""
+    return AsyncClient(connect(url, deadline_s=deadline_s, retries=retries, **access))
 
 
 def _awaited(
@@ -51,6 +53,10 @@ class AsyncClient:
     set_retention = _awaited(Client.set_retention)
     expire = _awaited(Client.expire)
     history = _awaited(Client.history)
+    audit = _awaited(Client.audit)
+    add_storage = _awaited(Client.add_storage)
+    list_storage = _awaited(Client.list_storage)
+    test_storage = _awaited(Client.test_storage)
     sweep = _awaited(Client.sweep)
     health = _awaited(Client.health)
     stats = _awaited(Client.stats)

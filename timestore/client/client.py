@@ -7,21 +7,24 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.flight as flight
 
+from timestore.client.access import NO_ACCESS, Access, Token, access_of
 from timestore.client.append_many import Append, AppendResult, append_many
 from timestore.client.arguments import as_of_of, aware, create_options, landing_of
-from timestore.client.flight_errors import translated
+from timestore.client.connection import Connection
+from timestore.client.flight_errors import translated, translated_text
 from timestore.client.payload import payload_of
 from timestore.client.put_call import OnProgress, put
 from timestore.client.retrying import DEFAULT_DEADLINE_S, Retrying
 from timestore.client.row_stream import RowStream
 from timestore.descriptor import PROTOCOL_VERSION, PutDescriptor
-from timestore.errors import TimestoreError, error
+from timestore.errors import TimestoreError
 from timestore.identifiers import uuid7
 from timestore.json_object import canonical_json
 from timestore.names import PartitionKey, parse_idempotency_key
@@ -31,13 +34,33 @@ from timestore.receipt import Receipt
 CONNECTIONS = 4  # of ``append_many``, unless said otherwise
 
 
-def connect(url: str, *, deadline_s: float = DEFAULT_DEADLINE_S, retries: bool = True) -> Client:
-    """Return a client of the server at ``grpc://host:port``. The connection is made by the first call.
+def connect(
+    url: str,
+    *,
+    token: Token | None = None,
+    tls_root_certs: bytes | str | PathLike[str] | None = None,
+    tls_client_cert: bytes | str | PathLike[str] | None = None,
+    tls_client_key: bytes | str | PathLike[str] | None = None,
+    deadline_s: float = DEFAULT_DEADLINE_S,
+    retries: bool = True,
+) -> Client:
+    """Return a client of the server at ``grpc://host:port``, or with TLS ``grpc+tls://host:port``.
+
+    The connection is made by the first call. ``token`` is sent with every call: a text, or a function that gives one
+    each time, for tokens that do not last. ``tls_root_certs`` has the authorities, or the very certificate, that the
+    client trusts, instead of those of the system; ``tls_client_cert`` and ``tls_client_key`` are what it proves itself
+    with. Each is the path of a PEM file, or its bytes.
 
     What fails for no fault of its own (the server is away, starting, or at a limit) is repeated for ``deadline_s``
     seconds; with ``retries=False`` every call is made once.
     """
-    return Client(url, deadline_s=deadline_s if retries else 0.0)
+    access = access_of(
+        token=token,
+        tls_root_certs=tls_root_certs,
+        tls_client_cert=tls_client_cert,
+        tls_client_key=tls_client_key,
+    )
+    return Client(url, access=access, deadline_s=deadline_s if retries else 0.0)
 
 
 class Client:
@@ -47,10 +70,11 @@ class Client:
     data source or callback raises is passed on as it is.
     """
 
-    def __init__(self, url: str, *, deadline_s: float = DEFAULT_DEADLINE_S) -> None:
+    def __init__(self, url: str, *, access: Access = NO_ACCESS, deadline_s: float = DEFAULT_DEADLINE_S) -> None:
         self._url = url
+        self._access = access
         self._deadline_s = deadline_s
-        self._flight = _open(url)
+        self._flight = Connection(url, access)
 
     def close(self) -> None:
         """Close the connection."""
@@ -80,7 +104,7 @@ class Client:
         with ``__arrow_c_stream__`` or ``__arrow_c_array__``. A pandas frame's index is refused unless it is the
         default one, which is no data. ``create`` says how to create the dataset if it does not exist:
         ``timestamp_column``, ``window``, ``order``, ``evolution``, ``min``, ``max``, ``future_tolerance_s``,
-        ``max_rows_per_put``, ``max_bytes``, ``retention``.
+        ``max_rows_per_put``, ``max_bytes``, ``retention``, ``storage`` (the name of a storage target).
 
         A put that fails for no fault of its own is repeated with the same idempotency key until ``deadline_s`` (the
         client's, unless given; 0: never), if its rows can be sent again: a reader or a generator cannot, once it was
@@ -116,7 +140,9 @@ class Client:
         """
         seconds = self._deadline_s if deadline_s is None else deadline_s
         return append_many(
-            appends, open_connection=lambda: Client(self._url, deadline_s=seconds), connections=connections
+            appends,
+            open_connection=lambda: Client(self._url, access=self._access, deadline_s=seconds),
+            connections=connections,
         )
 
     def read(
@@ -189,7 +215,12 @@ class Client:
         """Return the Arrow schema that a dataset has at a version."""
         descriptor = ReadDescriptor(dataset=dataset, as_of=as_of_of(version, as_of))
         command = flight.FlightDescriptor.for_command(descriptor.to_command())
-        return self._call(lambda: self._flight.get_schema(command)).schema
+
+        def get_schema() -> pa.Schema:
+            with translated_text():
+                return self._flight.get_schema(command).schema
+
+        return self._call(get_schema)
 
     def create_dataset(self, /, dataset: str, schema: pa.Schema, **options: Any) -> dict[str, Any]:
         """Create a dataset without rows, with the options of ``append``'s ``create``; return its description."""
@@ -246,6 +277,10 @@ class Client:
         """List a dataset's commits, newest first."""
         return self._items("history", {"dataset": dataset})
 
+    def audit(self, dataset: str, *, principal: str | None = None) -> list[dict[str, Any]]:
+        """List a dataset's appends with who made them, newest first; ``principal`` chooses one's own."""
+        return self._items("audit", {"dataset": dataset} | ({"principal": principal} if principal is not None else {}))
+
     def sql(
         self,
         query: str,
@@ -283,6 +318,26 @@ class Client:
         streams = (pa.ipc.open_stream(result.body) for result in self._results("sql", body))
         first = next(streams)
         return pa.RecordBatchReader.from_batches(first.schema, chain(first, chain.from_iterable(streams)))
+
+    def add_storage(self, storage: str, url: str, *, options: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Make the empty place at a URL a storage target, by which datasets can be created (``create``, ``storage``).
+
+        ``options`` are those of the store's driver. Neither may have a secret: servers have their own credentials.
+        """
+        return self._single("add_storage", {"storage": storage, "url": url, "options": dict(options or {})})
+
+    def list_storage(self) -> list[dict[str, Any]]:
+        """Describe all storage targets, and whether the server can use each now."""
+        return self._items("list_storage", {})
+
+    def test_storage(self, storage: str, *, options: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Let the server try what a storage target (its name), or a place that is none yet (its URL), lets it do.
+
+        Returns ``ok``, and for each of the ``steps`` whether it works and the ``reason`` if not.
+        """
+        is_place = "/" in storage
+        body = {"url": storage, "options": dict(options or {})} if is_place else {"storage": storage}
+        return self._single("test_storage", body)
 
     def sweep(self) -> dict[str, Any]:
         """Delete the files now that dead servers left in storage; the server does so once a minute by itself.
@@ -335,10 +390,3 @@ class Client:
 
     def _items(self, name: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [item for page in self._action(name, body) for item in page["items"]]
-
-
-def _open(url: str) -> flight.FlightClient:
-    try:
-        return flight.FlightClient(url)
-    except pa.ArrowException as exc:
-        raise error("descriptor_invalid", f"{url!r} is no server's URL like grpc://127.0.0.1:8815 ({exc})") from exc

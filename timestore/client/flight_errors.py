@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
 import pyarrow.flight as flight
 
-from timestore.errors import InternalError, RetryableError, TimestoreError, error
+from timestore.errors import KINDS, InternalError, RetryableError, TimestoreError, error
 from timestore.wire_errors import decode_status
+
+# As the server's wrapper around ``get_schema`` spells it, and Arrow's addition behind.
+_KIND_AND_MESSAGE = re.compile(r"\[(\w+)\] (.*?)(?:\. Detail: |\Z)", re.DOTALL)
 
 
 @contextmanager
@@ -20,10 +25,27 @@ def translated() -> Iterator[None]:
         raise to_typed(exc) from exc
 
 
+@contextmanager
+def translated_text() -> Iterator[None]:
+    """Raise a ``TimestoreError`` for every error of ``get_schema``, which has kind and message in its text alone."""
+    try:
+        with translated():
+            yield
+    except pa.ArrowException as exc:
+        raise _from_text(str(exc)) from exc
+
+
 def to_typed(exc: flight.FlightError) -> TimestoreError:
     """Return the error that a server sent, or name one that did not come from a Timestore server."""
     typed = decode_status(exc.extra_info) if exc.extra_info else None
     return typed or _untyped(exc)
+
+
+def _from_text(text: str) -> TimestoreError:
+    found = _KIND_AND_MESSAGE.search(text)
+    if found is None or found[1] not in KINDS:
+        return InternalError("internal", text.splitlines()[0])
+    return error(found[1], found[2])
 
 
 def _untyped(exc: flight.FlightError) -> TimestoreError:

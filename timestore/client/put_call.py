@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.flight as flight
 
+from timestore.client.connection import Connection
 from timestore.client.flight_errors import translated
 from timestore.client.payload import Payload
 from timestore.descriptor import PutDescriptor
@@ -34,9 +35,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def put(
-    connection: flight.FlightClient, descriptor: PutDescriptor, payload: Payload, on_progress: OnProgress | None
-) -> Receipt:
+def put(connection: Connection, descriptor: PutDescriptor, payload: Payload, on_progress: OnProgress | None) -> Receipt:
     """Run one put stream. Raises what the server says, what the data's source raises, or what ``on_progress`` does."""
     if any("\0" in name for name in payload.schema.names):
         raise error("schema_mismatch", "a column's name has a NUL character, which would be cut on the way")

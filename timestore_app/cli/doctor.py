@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -33,7 +34,7 @@ def doctor(
     """
     asked = ctx.get_parameter_source("url") is click.core.ParameterSource.COMMANDLINE
     findings: list[Finding] = []
-    for finding in _findings(data_dir, config, server if only_server or asked else None):
+    for finding in _findings(data_dir, config, server, asks_server=only_server or asked):
         findings.append(finding)
         if not output.as_json:
             click.echo(f"{_MARKS[finding.level]:<8} {finding.what}: {finding.found}")
@@ -46,9 +47,9 @@ def doctor(
         ctx.exit(EXIT_FAILED)
 
 
-def _findings(data_dir: Path | None, config: Path | None, server: Server | None) -> Iterator[Finding]:
-    if server is not None:
-        yield from server_checks(server.url, deadline_s=server.deadline_s)
+def _findings(data_dir: Path | None, config: Path | None, server: Server, *, asks_server: bool) -> Iterator[Finding]:
+    if asks_server:
+        yield from server_checks(server.url, server.connect)
         return
     try:
         settings = Settings.load(config, {"data_dir": data_dir} if data_dir is not None else {})
@@ -56,4 +57,4 @@ def _findings(data_dir: Path | None, config: Path | None, server: Server | None)
         yield Finding(level=Level.PROBLEM, what="settings", found=str(exc), advice="correct them")
         return
     yield from machine_checks(settings)
-    yield from directory_checks(settings)
+    yield from directory_checks(settings, replace(server, deadline_s=0.0).connect)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,11 +18,14 @@ from timestore.client import Client, connect
 from timestore.errors import TimestoreError
 from timestore.names import PartitionKey
 from timestore.windows import parse_instant
-from timestore_app.settings import client_url
+from timestore_app.settings import client_variable
 from timestore_app.units import parse_duration, parse_size
 
 DEFAULT_URL = "grpc://127.0.0.1:8815"
 DEFAULT_DEADLINE = "5s"
+
+_FILE = click.Path(dir_okay=False)
+_TLS_FILES = ("tls_root_certs", "tls_client_cert", "tls_client_key")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,30 +105,46 @@ def key_of(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where the server is, and how long to go on trying."""
+    """Where the server is, what to prove oneself with, and how long to go on trying."""
 
     url: str
     deadline_s: float
+    token: str | None = field(default=None, repr=False)
+    tls: Mapping[str, str | None] = field(default_factory=dict)  # files, as ``connect`` calls them
 
     @contextmanager
     def client(self) -> Iterator[Client]:
         """Connect for the time of a ``with``."""
         stamina.instrumentation.set_on_retry_hooks([])  # what is retried is no line of a command's output
         try:
-            connection = connect(self.url, deadline_s=self.deadline_s)
+            connection = self.connect(self.url)
         except TimestoreError as exc:
             raise click.UsageError(exc.message) from exc
         with connection as client:
             yield client
 
+    def connect(self, url: str) -> Client:
+        """Connect to a server, with what this one would be shown."""
+        return connect(
+            url,
+            token=self.token,
+            tls_root_certs=self.tls.get("tls_root_certs"),
+            tls_client_cert=self.tls.get("tls_client_cert"),
+            tls_client_key=self.tls.get("tls_client_key"),
+            deadline_s=self.deadline_s,
+        )
+
 
 def server_options(command: F) -> F:
-    """Give a command ``--url`` and ``--deadline``; it gets a ``Server`` as ``server``."""
+    """Give a command the options that say which server, and who asks; it gets a ``Server`` as ``server``.
+
+    A token never is an option's value, for others see what commands are given.
+    """
 
     @click.option(
         "--url",
         metavar="URL",
-        default=lambda: client_url() or DEFAULT_URL,
+        default=lambda: client_variable("TIMESTORE_URL") or DEFAULT_URL,
         show_default=DEFAULT_URL,
         help="The server; also by TIMESTORE_URL.",
     )
@@ -135,11 +155,24 @@ def server_options(command: F) -> F:
         show_default=True,
         help="How long to repeat what fails because the server is away or busy; 0 for not at all.",
     )
+    @click.option("--token-file", type=_FILE, help="A file with the token; also by TIMESTORE_TOKEN_FILE.")
+    @click.option("--tls-root-certs", type=_FILE, help="What to trust; also by TIMESTORE_TLS_ROOT_CERTS.")
+    @click.option("--tls-client-cert", type=_FILE, help="A client certificate; also by TIMESTORE_TLS_CLIENT_CERT.")
+    @click.option("--tls-client-key", type=_FILE, help="Its key; also by TIMESTORE_TLS_CLIENT_KEY.")
     @functools.wraps(command)
-    def with_server(*args: Any, url: str, deadline: float, **kwargs: Any) -> Any:
-        return command(*args, server=Server(url=url, deadline_s=deadline), **kwargs)
+    def with_server(*args: Any, url: str, deadline: float, token_file: str | None, **kwargs: Any) -> Any:
+        tls = {name: kwargs.pop(name) or client_variable(f"TIMESTORE_{name.upper()}") for name in _TLS_FILES}
+        server = Server(url=url, deadline_s=deadline, token=_token(token_file), tls=tls)
+        return command(*args, server=server, **kwargs)
 
     return with_server  # type: ignore[return-value]  # click takes any callable
+
+
+def _token(file: str | None) -> str | None:
+    """Return the token of ``--token-file``, TIMESTORE_TOKEN or TIMESTORE_TOKEN_FILE, in this order."""
+    said = client_variable("TIMESTORE_TOKEN") if file is None else None
+    path = file or client_variable("TIMESTORE_TOKEN_FILE")
+    return said if said is not None or path is None else Path(path).read_text(encoding="utf-8").strip()
 
 
 def version_options(command: F) -> F:
@@ -175,6 +208,7 @@ def create_options(command: F) -> F:
     @click.option(
         "--retention", help="How long windows are kept after their end: <n>m, <n>h or <n>d; default: for ever."
     )
+    @click.option("--storage", metavar="NAME", help="The storage that its files go to; default: the server's own.")
     @functools.wraps(command)
     def with_create(
         *args: Any,
@@ -188,6 +222,7 @@ def create_options(command: F) -> F:
         max_rows_per_put: int | None,
         max_bytes: int | None,
         retention: str | None,
+        storage: str | None,
         **kwargs: Any,
     ) -> Any:
         said = {
@@ -201,6 +236,7 @@ def create_options(command: F) -> F:
             "max_rows_per_put": max_rows_per_put,
             "max_bytes": max_bytes,
             "retention": retention,
+            "storage": storage,
         }
         create = {name: value for name, value in said.items() if value is not None}
         return command(*args, create=create, **kwargs)

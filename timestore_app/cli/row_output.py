@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -17,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 
+from readers.json_text import json_text, json_values
 from timestore_app.cli.group import CommandFailedError
 from timestore_app.cli.output import print_table
 
@@ -47,7 +45,7 @@ def print_rows(rows: pa.RecordBatchReader, *, limit: int, zone: tzinfo) -> None:
     """Print the first rows as a table, and say if there are more."""
     table = pa.Table.from_batches(_first(rows, limit + 1), rows.schema)
     shown = spelled_times(table.slice(0, limit), zone)
-    print_table([[_cell(value) for value in row.values()] for row in shown.to_pylist()], shown.column_names)
+    print_table([[_cell(value) for value in row.values()] for row in _rows(shown)], shown.column_names)
     if table.num_rows > limit:
         sys.stderr.write(f"timestore: there are more than {limit} rows; see --limit, --json and --output\n")
 
@@ -67,6 +65,13 @@ def spelled_times(table: pa.Table, zone: tzinfo) -> pa.Table:
             texts = pc.replace_substring_regex(texts, r"\+00:00$", "Z") if str(zone) == "UTC" else texts
         table = table.set_column(place, column.name, texts)
     return table
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield each row by the names of its columns."""
+    columns = [[value for chunk in column.chunks for value in json_values(chunk)] for column in table.columns]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(table.column_names, values, strict=True))
 
 
 def _first(rows: pa.RecordBatchReader, limit: int) -> Iterator[pa.RecordBatch]:
@@ -117,8 +122,8 @@ class _JsonLinesWriter:
         self._zone = zone
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        for row in spelled_times(pa.Table.from_batches([batch]), self._zone).to_pylist():
-            self._out.write(_json_text(row).encode() + b"\n")
+        for row in _rows(spelled_times(pa.Table.from_batches([batch]), self._zone)):
+            self._out.write(json_text(row).encode() + b"\n")
 
     def close(self) -> None:
         pass
@@ -133,39 +138,6 @@ _WRITERS: dict[str, Callable[[BinaryIO, pa.Schema, tzinfo], RowWriter]] = {
 }
 
 
-def _json_text(value: Any) -> str:
-    """Spell a value as JSON, which has no numbers that are none: those become text."""
-    try:
-        return json.dumps(value, ensure_ascii=False, default=_as_json, allow_nan=False)
-    except ValueError:
-        return json.dumps(_with_spelled_floats(value), ensure_ascii=False, default=_as_json)
-
-
-def _with_spelled_floats(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _with_spelled_floats(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_with_spelled_floats(item) for item in value]
-        case float() if not math.isfinite(value):
-            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _as_json(value: Any) -> Any:
-    """Spell what JSON has no form for. Numbers of many digits become text, so that none is lost."""
-    match value:
-        case bytes():
-            return base64.b64encode(value).decode()
-        case datetime():
-            return value.astimezone(UTC).isoformat() if value.tzinfo else value.isoformat()
-        case date() | time():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-    return str(value)
-
-
 def _cell(value: Any) -> str:
     match value:
         case None:
@@ -174,4 +146,4 @@ def _cell(value: Any) -> str:
             return value
         case bool():
             return "true" if value else "false"
-    return _json_text(value) if isinstance(value, dict | list) else str(value)
+    return json_text(value) if isinstance(value, dict | list) else str(value)

@@ -7,16 +7,18 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import click
 
 from catalog.embedded import EmbeddedPostgresError
 from timestore import __version__
 from timestore.errors import TimestoreError
+from timestore_app.authentication import CredentialsError
 from timestore_app.cli import EXIT_FAILED
 from timestore_app.cli.group import EXIT_DIRECTORY_IN_USE
 from timestore_app.data_directory import DirectoryInUseError, DirectoryVersionError
+from timestore_app.exposure import ExposedError
 from timestore_app.logs import configure_logs
 from timestore_app.service import Service
 from timestore_app.settings import Settings, SettingsError
@@ -27,7 +29,8 @@ EXIT_USAGE = 2
 def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one option for each setting."""
     for name, field in reversed(Settings.model_fields.items()):
-        option = f"--{name.replace('_', '-')}"
+        several = get_origin(field.annotation) is dict
+        option = f"--{name.replace('_', '-').removesuffix('s' if several else '')}"
         shown = "" if field.default is None or field.default_factory else f" [default: {field.default}]"
         is_flag = field.annotation is bool
         command = click.option(
@@ -36,10 +39,16 @@ def _settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=None,
             is_flag=is_flag,
             flag_value=True if is_flag else None,
-            metavar=None if is_flag else "VALUE",
-            help=f"{field.description}{'' if is_flag else shown}",
+            multiple=several,
+            callback=_none_if_empty if several else None,
+            metavar=None if is_flag else "NAME=VALUE" if several else "VALUE",
+            help=f"{'Repeatable. ' if several else ''}{field.description}{'' if is_flag else shown}",
         )(command)
     return command
+
+
+def _none_if_empty(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...] | None:
+    return given or None
 
 
 @click.command(short_help="Start a server.")
@@ -62,10 +71,18 @@ def serve(config: Path | None, **options: Any) -> None:
         service.open()
     except DirectoryInUseError as exc:
         _fail(str(exc), EXIT_DIRECTORY_IN_USE)
-    except (TimestoreError, DirectoryVersionError, EmbeddedPostgresError, OSError) as exc:
+    except (
+        TimestoreError,
+        ExposedError,
+        CredentialsError,
+        DirectoryVersionError,
+        EmbeddedPostgresError,
+        OSError,
+    ) as exc:
         _fail(str(exc), EXIT_FAILED)
     with suppress(OSError):  # nobody has to listen
-        click.echo(f"timestore {__version__} is ready at {service.url} (data in {settings.data_dir})")
+        places = " and ".join(url for url in (service.url, service.http_url) if url is not None)
+        click.echo(f"timestore {__version__} is ready at {places} (data in {settings.data_dir})")
     service.run()
     service.close()
     with suppress(OSError):

@@ -32,6 +32,18 @@ def history(dataset: str, server: Server, output: Output) -> None:
         output.table(client.history(dataset), ["version", "kind", "committed_at", "appends", "rows"])
 
 
+@click.command(short_help="List the appends with who made them.")
+@click.argument("dataset")
+@click.option("--principal", help="Only those of this one, such as token:feeder.")
+@server_options
+@output_options
+def audit(dataset: str, principal: str | None, server: Server, output: Output) -> None:
+    """List the appends of a dataset with who made them, newest first. Needs the grant admin on it."""
+    columns = ["version", "committed_at", "principal", "idempotency_key", "rows", "bytes"]
+    with server.client() as client:
+        output.table(client.audit(dataset, principal=principal), columns)
+
+
 @click.command(short_help="Show the receipt of an append.")
 @click.argument("dataset")
 @click.argument("idempotency_key")
